@@ -1,0 +1,12 @@
+//! The wire of Millrace: messages and services generated from `millrace/v1/*.proto`.
+//!
+//! Nothing here has behaviour; the shapes, units and errors are documented in the `.proto` files.
+
+/// Version 1 of the API.
+#[expect(missing_docs, reason = "generated from the .proto files, which carry the docs")]
+pub mod v1 {
+    tonic::include_proto!("millrace.v1");
+}
+
+/// The encoded `FileDescriptorSet` of [`v1`], for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/millrace.v1.bin"));

@@ -1,0 +1,1 @@
+//! The settings of the process, composed from the modules' settings. The only reader of the environment.

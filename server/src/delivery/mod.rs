@@ -1,0 +1,1 @@
+//! Deliveries: workers that carry a stream into objects and tables, exactly once.

@@ -1,0 +1,96 @@
+//! The server's errors: coarse kinds that tell a caller what to do, with words that name the object, the value and the limit.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A result of the server's services.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller can do about an error. `api::status` maps each to a gRPC code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// The request breaks a rule; the same request can never succeed.
+    Invalid,
+    /// The named object does not exist.
+    NotFound,
+    /// An object has the name already.
+    AlreadyExists,
+    /// The object's state forbids it; change that first.
+    FailedPrecondition,
+    /// A quota is used up; the same request may succeed after the time.
+    Throttled {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Another writer was faster; read again and retry.
+    Conflict,
+    /// A part that the server needs fails or is closing; retry with back-off.
+    Unavailable,
+    /// Bytes on disk or in the store are not what was written.
+    DataLoss,
+    /// A bug.
+    Internal,
+}
+
+/// An error of the server's services.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: Kind,
+    message: String,
+}
+
+impl Error {
+    /// An error of a kind, in words: lower case, no full stop, naming the object, the value and the limit.
+    pub fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        Self { kind, message: message.to_string() }
+    }
+
+    /// Shorthand for [`Kind::Invalid`].
+    pub fn invalid(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+
+    /// Shorthand for [`Kind::NotFound`].
+    pub fn not_found(message: impl fmt::Display) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// What the caller can do.
+    #[must_use]
+    pub const fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self.kind, Kind::Throttled { .. } | Kind::Conflict | Kind::Unavailable)
+    }
+}
+
+impl From<millrace_storage::log::Error> for Error {
+    fn from(error: millrace_storage::log::Error) -> Self {
+        use millrace_storage::log::Error as Log;
+        let kind = match &error {
+            Log::TooLarge { .. } => Kind::Invalid,
+            Log::Corrupt { .. } => Kind::DataLoss,
+            Log::InUse { .. } => Kind::FailedPrecondition,
+            Log::Poisoned { .. } | Log::Closed | Log::Storage(_) => Kind::Unavailable,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<millrace_storage::meta::Error> for Error {
+    fn from(error: millrace_storage::meta::Error) -> Self {
+        use millrace_storage::meta::Error as Meta;
+        let kind = match &error {
+            Meta::Conflict { .. } => Kind::Conflict,
+            Meta::Corrupt { .. } => Kind::DataLoss,
+            Meta::InUse { .. } => Kind::FailedPrecondition,
+            Meta::Storage(_) => Kind::Unavailable,
+        };
+        Self::new(kind, error)
+    }
+}

@@ -1,0 +1,14 @@
+//! The Millrace server: one process that takes events in, keeps them, and turns them into tables that SQL answers over.
+//!
+//! The modules stand in the order of a record's way. Nothing here knows how bytes lie in RocksDB or in Parquet.
+
+pub mod error;
+pub mod metrics;
+pub mod config;
+pub mod api;
+pub mod streams;
+pub mod transform;
+pub mod delivery;
+pub mod query;
+pub mod serve;
+pub mod cli;

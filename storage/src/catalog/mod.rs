@@ -1,0 +1,1 @@
+//! The catalog: Iceberg tables, and the one commit that moves them.

@@ -1,0 +1,1 @@
+//! The lake: rows in files on an object store.

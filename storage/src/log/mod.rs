@@ -1,0 +1,93 @@
+//! The log: records in dense offsets, per shard, durable before they are acknowledged.
+//!
+//! [`Log`] is the contract. It must not tell how an engine keeps blocks: another engine fronts the same trait.
+
+mod error;
+mod types;
+
+pub use error::{Error, Result};
+pub use types::{Appended, NewRecord, Offset, ReadLimit, Record, ShardId, ShardKey, StreamId};
+
+use std::fmt;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use tokio::sync::{oneshot, watch};
+
+use crate::time::Timestamp;
+
+/// An ordered, durable sequence of records for each shard.
+///
+/// ```text
+///            trim                     next
+///             ▼                        ▼
+///  [ trimmed ][ readable, dense offsets ][ not yet written ]
+/// ```
+///
+/// **Offsets** are dense: the first record of a shard has offset 0, and each one after it has the offset of the one before
+/// plus 1. They are never reused, not after a trim and not after a restart.
+///
+/// **Append** MUST acknowledge only what survives a power cut, MUST keep the order in which `append` returned its tickets
+/// within a shard, and stores all records of one call or none of them. A record is readable at the latest when its ticket
+/// resolves. After a failed sync the engine is poisoned: every append fails with [`Error::Poisoned`] until the process
+/// opens the log again; reads go on.
+///
+/// **Read** returns records in offset order without a gap, starting at the wanted offset or, where that was trimmed, at
+/// the trim offset. An empty answer means that the offset is the next one.
+///
+/// **Arrival times** never fall within a shard.
+///
+/// **Trim** is idempotent and never moves backwards.
+///
+/// A shard comes into being with its first append; one that was never written is empty, with `trim == next == 0`.
+#[async_trait]
+pub trait Log: Send + Sync + fmt::Debug + 'static {
+    /// Queues `records` for one shard and returns when they have their place in the order.
+    ///
+    /// Waits while the queue is full. The ticket resolves when the records are durable.
+    async fn append(&self, shard: ShardKey, records: Vec<NewRecord>) -> Result<AppendTicket>;
+
+    /// Reads records of one shard from an offset on, within `limit`; at least one record where there is one.
+    async fn read(&self, shard: ShardKey, from: Offset, limit: ReadLimit) -> Result<Vec<Record>>;
+
+    /// The readable offsets: `trim..next`.
+    fn offsets(&self, shard: ShardKey) -> Range<Offset>;
+
+    /// The first readable offset whose record arrived at or after `time`; the next offset where none did.
+    async fn offset_at(&self, shard: ShardKey, time: Timestamp) -> Result<Offset>;
+
+    /// When the shard's newest readable record arrived.
+    fn newest_arrival(&self, shard: ShardKey) -> Option<Timestamp>;
+
+    /// Watches the shard's next offset; it changes after each durable append.
+    fn tail(&self, shard: ShardKey) -> watch::Receiver<Offset>;
+
+    /// Makes all records below `before` unreadable and gives their disk space back in the background.
+    async fn trim(&self, shard: ShardKey, before: Offset) -> Result<()>;
+
+    /// Removes a stream's records, for all its shards. Ids of streams are never reused.
+    async fn delete_stream(&self, stream: StreamId) -> Result<()>;
+
+    /// Stops taking appends, makes what is queued durable and releases the files.
+    async fn close(&self) -> Result<()>;
+}
+
+/// The promise of one append. It must be awaited before the caller acknowledges.
+#[must_use = "records may be acknowledged only after `durable` returned"]
+#[derive(Debug)]
+pub struct AppendTicket {
+    outcome: oneshot::Receiver<Result<Appended>>,
+}
+
+impl AppendTicket {
+    /// A ticket and the sender that an engine resolves it with.
+    pub fn new() -> (oneshot::Sender<Result<Appended>>, Self) {
+        let (sender, outcome) = oneshot::channel();
+        (sender, Self { outcome })
+    }
+
+    /// Waits until the records are durable.
+    pub async fn durable(self) -> Result<Appended> {
+        self.outcome.await.unwrap_or(Err(Error::Closed))
+    }
+}
