@@ -1,1 +1,11 @@
-//! Millrace: benches.
+//! What the bench programs share: the machine's description, the raw limits that results are set against, and load.
+//!
+//! Each program measures both sides in one run and prints them with their ratio. A program must not print a number whose
+//! other side it did not measure on the same machine in the same run.
+
+pub mod machine;
+pub mod percentile;
+pub mod disk;
+pub mod load;
+pub mod redis;
+pub mod site;

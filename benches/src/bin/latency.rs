@@ -1,0 +1,53 @@
+//! One producer, one record a put, one put at a time: its time against one raw write and `fdatasync` of the same disk.
+#![expect(clippy::print_stdout, reason = "a bench's result is its output")]
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Parser;
+use millrace_benches::site::Site;
+use millrace_benches::{disk, load, machine, percentile};
+use millrace_proto::v1::PutRequest;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Puts, and raw writes.
+    #[arg(long, default_value_t = 5000)]
+    puts: usize,
+    /// A folder on the disk to measure.
+    #[arg(long, default_value = "target/bench")]
+    folder: PathBuf,
+    #[arg(long, default_value_t = 1024)]
+    record_bytes: usize,
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let arguments = Arguments::parse();
+    std::fs::create_dir_all(&arguments.folder)?;
+    println!("{}", machine::describe(&arguments.folder));
+    let site = Site::start(&arguments.folder);
+    site.create_stream("bench", 1).await;
+    let mut client = load::connect(&site.server.endpoint()).await;
+    let records = load::noise(1, 1, arguments.record_bytes).remove(0);
+    let mut puts = Vec::with_capacity(arguments.puts);
+    let mut raw = Vec::with_capacity(arguments.puts);
+    // In turns, so that a slow moment of the disk falls on both.
+    for _ in 0..10 {
+        for _ in 0..arguments.puts / 10 {
+            let request = PutRequest { stream: "bench".to_owned(), records: records.clone() };
+            let start = Instant::now();
+            let answer = client.put(request).await.map_err(std::io::Error::other)?;
+            puts.push(start.elapsed());
+            assert_eq!(answer.get_ref().failed_count, 0, "a put was refused");
+        }
+        raw.extend(disk::synced_writes(&arguments.folder, arguments.record_bytes, arguments.puts / 10)?);
+    }
+    println!("put of one record:    {}", percentile::line(&mut puts));
+    println!("raw write, fdatasync: {}", percentile::line(&mut raw));
+    let ratio = |percent| {
+        percentile::of_sorted(&puts, percent).as_secs_f64() / percentile::of_sorted(&raw, percent).as_secs_f64()
+    };
+    println!("ratio: p50 {:.2}, p99 {:.2} (wanted: p99 of 3.00 or less)", ratio(50.0), ratio(99.0));
+    Ok(())
+}

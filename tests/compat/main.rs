@@ -1,0 +1,3 @@
+//! Compatibility suite: what other engines read from the files alone.
+
+mod flights;

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Passes all tests: builds the program, makes the Python environment of independent readers, runs every suite.
+# Arguments go to cargo test, for example: ./tests/run.sh -p millrace-storage log::
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. deploy/requirements.sh
+require tests
+
+say() { printf '\n== %s\n' "$*"; }
+
+export MILLRACE_CACHE="${MILLRACE_CACHE:-$HOME/.cache/millrace}"
+venv="$MILLRACE_CACHE/venv"
+wanted=$(cksum < tests/requirements.txt)
+if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
+  say "Python readers (DuckDB, PyArrow, PyIceberg) into $venv"
+  python3 -m venv --clear "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
+  echo "$wanted" > "$venv/.requirements"
+fi
+export MILLRACE_TEST_PYTHON="$venv/bin/python"
+
+say "build the program under test"
+cargo build --locked -p millrace-server --bin millrace
+
+say "tests (random ones print MILLRACE_TEST_SEED; set it to repeat a run)"
+if [ $# -eq 0 ]; then
+  set -- --workspace
+fi
+# One suite after the other, so that a whole program under test has the cores for itself.
+cargo test --locked --no-fail-fast "$@"

@@ -1,0 +1,251 @@
+//! The real program as a process: started, found, killed, stopped, started again on the same folder.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::wait;
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The program under test.
+///
+/// `cargo build` puts it into the folder of programs, `target/<profile>`, tests lie one below it in `deps`;
+/// `MILLRACE_TEST_BIN` names another one.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("MILLRACE_TEST_BIN") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("a running binary has a path");
+    let candidates = own.ancestors().skip(1).take(2).map(|folder| folder.join("millrace"));
+    let found = candidates.into_iter().find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("no millrace near {}: run ./tests/run.sh, or cargo build first", own.display()))
+}
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Its data folder.
+    pub data_dir: PathBuf,
+    /// Environment variables on top of the harness's own.
+    pub env: Vec<(String, String)>,
+    /// A shell prefix that runs the program, for example a limit: `ulimit -f 1000;`.
+    pub shell_prefix: Option<String>,
+}
+
+impl ServerSettings {
+    /// A server on `data_dir`, its tables below `<data_dir>/../lake` on disk.
+    #[must_use]
+    pub fn new(data_dir: &Path) -> Self {
+        Self { data_dir: data_dir.to_path_buf(), env: Vec::new(), shell_prefix: None }
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match &self.shell_prefix {
+            None => Command::new(program()),
+            Some(prefix) => {
+                let mut shell = Command::new("bash");
+                shell.arg("-c").arg(format!("{prefix} exec \"$0\" \"$@\"")).arg(program());
+                shell
+            }
+        };
+        command.arg("serve").arg("--data-dir").arg(&self.data_dir);
+        command.env("MILLRACE_GRPC_LISTEN", "127.0.0.1:0").env("MILLRACE_HTTP_LISTEN", "127.0.0.1:0");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program to its end, for starts that must be refused.
+    ///
+    /// # Panics
+    /// When it is still running after the deadline.
+    #[must_use]
+    pub fn run_refused(&self) -> (ExitStatus, String) {
+        let mut child =
+            self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let status = wait_exit(&mut child, START_DEADLINE, "the refused server to exit");
+        let mut said = String::new();
+        child.stdout.take().expect("piped").read_to_string(&mut said).expect("its output is text");
+        child.stderr.take().expect("piped").read_to_string(&mut said).expect("its output is text");
+        (status, said)
+    }
+}
+
+/// A running server. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    settings: ServerSettings,
+    child: Child,
+    grpc: String,
+    http: String,
+}
+
+impl Server {
+    /// Starts the program and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it exits or is not ready within the deadline; its log is printed.
+    #[must_use]
+    pub fn start(settings: &ServerSettings) -> Self {
+        let (child, grpc, http) = spawn(settings);
+        Self { settings: settings.clone(), child, grpc, http }
+    }
+
+    /// The gRPC endpoint as a URL.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the process with SIGKILL: no code of it runs any more.
+    ///
+    /// # Panics
+    /// When the signal cannot be sent.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the process is ours");
+        self.child.wait().expect("the process is ours");
+    }
+
+    /// Starts it again on the same folder, after [`Self::kill`] or [`Self::stop`].
+    pub fn restart(&mut self) {
+        (self.child, self.grpc, self.http) = spawn(&self.settings);
+    }
+
+    /// Starts it again with other settings.
+    pub fn restart_with(&mut self, settings: &ServerSettings) {
+        self.settings = settings.clone();
+        self.restart();
+    }
+
+    /// Sends SIGTERM and waits for the drained exit.
+    ///
+    /// # Panics
+    /// When it does not exit within the deadline.
+    pub fn stop(&mut self) -> ExitStatus {
+        signal(self.child.id(), "TERM");
+        wait_exit(&mut self.child, STOP_DEADLINE, "the server to drain")
+    }
+
+    /// Fetches a path of the HTTP listener: status code and body.
+    ///
+    /// # Panics
+    /// When the listener does not answer.
+    #[must_use]
+    pub fn http_get(&self, path: &str) -> (u16, String) {
+        http_get(&self.http, path).expect("the HTTP listener answers")
+    }
+
+    /// What the server has logged since its data folder was made.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(log_path(&self.settings.data_dir)).unwrap_or_default()
+    }
+
+    /// Resident memory in bytes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        resident_bytes(self.child.id())
+    }
+}
+
+/// A process's resident memory in bytes; zero when it is gone.
+#[must_use]
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() * 1024
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have exited already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!("--- the server's last words ---");
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+/// Sends a signal by name.
+///
+/// # Panics
+/// When there is no such process.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("bash").arg("-c").arg(format!("kill -{name} {pid}")).status().expect("bash runs");
+    assert!(status.success(), "signal {name} could not be sent to process {pid}");
+}
+
+fn log_path(data_dir: &Path) -> PathBuf {
+    data_dir.with_extension("log")
+}
+
+fn spawn(settings: &ServerSettings) -> (Child, String, String) {
+    fs::create_dir_all(&settings.data_dir).expect("the data folder can be made");
+    let endpoints = settings.data_dir.join("endpoints.json");
+    // The file of an earlier, killed run names ports that are gone.
+    drop(fs::remove_file(&endpoints));
+    let log =
+        File::options().create(true).append(true).open(log_path(&settings.data_dir)).expect("the log can be made");
+    let mut child = settings
+        .command()
+        .stdout(log.try_clone().expect("a file handle can be cloned"))
+        .stderr(log)
+        .spawn()
+        .expect("the program starts");
+    let (grpc, http) = wait::until("the server to be ready", START_DEADLINE, || {
+        if let Some(status) = child.try_wait().expect("the process is ours") {
+            let log = fs::read_to_string(log_path(&settings.data_dir)).unwrap_or_default();
+            panic!("the server exited at start with {status}:\n{log}");
+        }
+        let (grpc, http) = read_endpoints(&endpoints)?;
+        (http_get(&http, "/readyz")?.0 == 200).then_some((grpc, http))
+    });
+    (child, grpc, http)
+}
+
+fn read_endpoints(path: &Path) -> Option<(String, String)> {
+    let text = fs::read_to_string(path).ok()?;
+    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some((value["grpc"].as_str()?.to_owned(), value["http"].as_str()?.to_owned()))
+}
+
+fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let code = answer.split_whitespace().nth(1)?.parse().ok()?;
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    Some((code, body))
+}
+
+fn wait_exit(child: &mut Child, deadline: Duration, what: &str) -> ExitStatus {
+    wait::until(what, deadline, || child.try_wait().expect("the process is ours"))
+}
