@@ -34,7 +34,7 @@ pub enum Error {
         actual: u64,
         /// The limit.
         limit: u64,
-        /// "records" or "bytes".
+        /// "records", "bytes" or "bytes of partition key".
         unit: &'static str,
     },
     /// Another process has the log open.

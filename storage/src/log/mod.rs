@@ -2,10 +2,18 @@
 //!
 //! [`Log`] is the contract. It must not tell how an engine keeps blocks: another engine fronts the same trait.
 
-mod error;
 mod types;
+mod error;
+mod limits;
+mod stats;
+pub mod memory;
+pub mod rocks;
+#[cfg(test)]
+mod conformance;
 
 pub use error::{Error, Result};
+pub use limits::AppendLimits;
+pub use stats::{LogStats, SyncBucket};
 pub use types::{Appended, NewRecord, Offset, ReadLimit, Record, ShardId, ShardKey, StreamId};
 
 use std::fmt;
@@ -39,7 +47,10 @@ use crate::time::Timestamp;
 ///
 /// **Trim** is idempotent and never moves backwards.
 ///
-/// A shard comes into being with its first append; one that was never written is empty, with `trim == next == 0`.
+/// A shard comes into being with its first append; one that was never written is empty, with `trim == next == 0`. So is one
+/// of a deleted stream. An append of no records is acknowledged in its turn and stores nothing.
+///
+/// **Limits**: an append past the engine's [`AppendLimits`] fails with [`Error::TooLarge`] and stores nothing.
 #[async_trait]
 pub trait Log: Send + Sync + fmt::Debug + 'static {
     /// Queues `records` for one shard and returns when they have their place in the order.

@@ -80,6 +80,14 @@ pub struct NewRecord {
     pub data: Bytes,
 }
 
+impl NewRecord {
+    /// Data plus partition key.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.partition_key.len() + self.data.len()
+    }
+}
+
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -91,6 +99,14 @@ pub struct Record {
     pub partition_key: Bytes,
     /// The event.
     pub data: Bytes,
+}
+
+impl Record {
+    /// Data plus partition key.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.partition_key.len() + self.data.len()
+    }
 }
 
 /// Where an append came to lie.

@@ -1,0 +1,178 @@
+//! The reference engine: a log in memory, as plain as the contract allows. It must keep every rule of [`Log`] but
+//! durability; tests of other modules run on it.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{
+    AppendLimits, AppendTicket, Appended, Error, Log, NewRecord, Offset, ReadLimit, Record, Result, ShardKey, StreamId,
+};
+use crate::time::{Clock, Timestamp};
+
+/// A log that is gone with the process.
+#[derive(Debug, Default)]
+pub struct MemoryLog {
+    limits: AppendLimits,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    shards: HashMap<ShardKey, Shard>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    trim: Offset,
+    next: watch::Sender<Offset>,
+    newest: Timestamp,
+    records: VecDeque<Record>,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            trim: Offset::ZERO,
+            next: watch::Sender::new(Offset::ZERO),
+            newest: Timestamp(0),
+            records: VecDeque::new(),
+        }
+    }
+}
+
+impl Shard {
+    fn next(&self) -> Offset {
+        *self.next.borrow()
+    }
+
+    fn append(&mut self, records: Vec<NewRecord>, now: Timestamp) -> Appended {
+        let start = self.next();
+        let end = start + records.len() as u64;
+        if !records.is_empty() {
+            self.newest = self.newest.max(now);
+        }
+        let arrival_time = self.newest;
+        for (index, NewRecord { partition_key, data }) in records.into_iter().enumerate() {
+            self.records.push_back(Record { offset: start + index as u64, arrival_time, partition_key, data });
+        }
+        if end > start {
+            self.next.send_replace(end);
+        }
+        Appended { offsets: start..end, arrival_time }
+    }
+
+    fn read(&self, from: Offset, limit: ReadLimit) -> Vec<Record> {
+        let skip = usize::try_from(from.since(self.trim)).unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        for record in self.records.iter().skip(skip) {
+            bytes += record.bytes();
+            if !found.is_empty() && (found.len() >= limit.records_max || bytes > limit.bytes_max) {
+                break;
+            }
+            found.push(record.clone());
+        }
+        found
+    }
+
+    fn trim(&mut self, before: Offset) {
+        let before = before.min(self.next());
+        while self.records.front().is_some_and(|record| record.offset < before) {
+            self.records.pop_front();
+        }
+        self.trim = self.trim.max(before);
+    }
+}
+
+impl MemoryLog {
+    /// An empty log with default limits on the system's clock.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty log.
+    #[must_use]
+    pub fn with(limits: AppendLimits, clock: Clock) -> Self {
+        Self { limits, clock, state: Mutex::default() }
+    }
+
+    fn with_shard<T>(&self, shard: ShardKey, f: impl FnOnce(&Shard) -> T) -> Option<T> {
+        self.state.lock().shards.get(&shard).map(f)
+    }
+}
+
+#[async_trait]
+impl Log for MemoryLog {
+    async fn append(&self, shard: ShardKey, records: Vec<NewRecord>) -> Result<AppendTicket> {
+        self.limits.check(&records)?;
+        let (sender, ticket) = AppendTicket::new();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        let appended = state.shards.entry(shard).or_default().append(records, self.clock.now());
+        // The ticket is held right here, so the send cannot fail.
+        let _ = sender.send(Ok(appended));
+        Ok(ticket)
+    }
+
+    async fn read(&self, shard: ShardKey, from: Offset, limit: ReadLimit) -> Result<Vec<Record>> {
+        let state = self.state.lock();
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        Ok(state.shards.get(&shard).map(|shard| shard.read(from, limit)).unwrap_or_default())
+    }
+
+    fn offsets(&self, shard: ShardKey) -> Range<Offset> {
+        self.with_shard(shard, |shard| shard.trim..shard.next()).unwrap_or_default()
+    }
+
+    async fn offset_at(&self, shard: ShardKey, time: Timestamp) -> Result<Offset> {
+        let found = self.with_shard(shard, |shard| {
+            let earlier = shard.records.partition_point(|record| record.arrival_time < time);
+            shard.trim + earlier as u64
+        });
+        Ok(found.unwrap_or_default())
+    }
+
+    fn newest_arrival(&self, shard: ShardKey) -> Option<Timestamp> {
+        self.with_shard(shard, |shard| shard.records.back().map(|record| record.arrival_time)).flatten()
+    }
+
+    fn tail(&self, shard: ShardKey) -> watch::Receiver<Offset> {
+        self.state.lock().shards.entry(shard).or_default().next.subscribe()
+    }
+
+    async fn trim(&self, shard: ShardKey, before: Offset) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        if let Some(shard) = state.shards.get_mut(&shard) {
+            shard.trim(before);
+        }
+        Ok(())
+    }
+
+    async fn delete_stream(&self, stream: StreamId) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        state.shards.retain(|shard, _| shard.stream != stream);
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.state.lock().closed = true;
+        Ok(())
+    }
+}

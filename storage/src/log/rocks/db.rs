@@ -1,0 +1,232 @@
+//! The open RocksDB, in the log's terms. Calls block on the disk; none may run on an async thread.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rocksdb::{
+    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ErrorKind, FlushOptions, ReadOptions, WriteBatch, WriteOptions,
+};
+
+use super::super::{Error, Offset, Result, ShardKey};
+use super::LogSettings;
+use super::index::Indexed;
+use super::keys::{self, BlockKey};
+use super::marks::{self, Mark};
+use super::options;
+
+/// The log's RocksDB.
+#[derive(Debug)]
+pub(super) struct Db {
+    rocks: DB,
+    path: PathBuf,
+}
+
+/// A failure of RocksDB that is not about one block.
+pub(super) fn storage(error: rocksdb::Error) -> Error {
+    Error::Storage(error.into_string())
+}
+
+fn open_error(error: rocksdb::Error, path: &Path) -> Error {
+    let message = error.as_ref();
+    if error.kind() == ErrorKind::IOError && message.to_ascii_lowercase().contains("lock") && message.contains("LOCK") {
+        return Error::InUse { path: path.display().to_string() };
+    }
+    storage(error)
+}
+
+impl Db {
+    /// Opens or makes the folder.
+    pub(super) fn open(settings: &LogSettings) -> Result<Self> {
+        let path = settings.path.clone();
+        std::fs::create_dir_all(&path).map_err(|error| Error::Storage(format!("{}: {error}", path.display())))?;
+        let rocks = DB::open_cf_descriptors(&options::database(settings), &path, options::column_families(settings))
+            .map_err(|error| open_error(error, &path))?;
+        let db = Self { rocks, path };
+        db.check_format()?;
+        Ok(db)
+    }
+
+    fn check_format(&self) -> Result<()> {
+        match self.rocks.get_cf(self.meta(), marks::FORMAT_KEY).map_err(storage)? {
+            Some(format) if format == marks::FORMAT => Ok(()),
+            Some(format) => Err(Error::Storage(format!(
+                "the log at {} has format {}, this version reads {}",
+                self.path.display(),
+                format.escape_ascii(),
+                marks::FORMAT.escape_ascii()
+            ))),
+            None => {
+                let mut batch = WriteBatch::default();
+                batch.put_cf(self.meta(), marks::FORMAT_KEY, marks::FORMAT);
+                self.write_sync(batch).map_err(storage)
+            }
+        }
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.rocks.cf_handle(name).expect("every column family is made at open")
+    }
+
+    pub(super) fn log(&self) -> &ColumnFamily {
+        self.family(options::LOG)
+    }
+
+    pub(super) fn time(&self) -> &ColumnFamily {
+        self.family(options::TIME)
+    }
+
+    pub(super) fn meta(&self) -> &ColumnFamily {
+        self.family(options::META)
+    }
+
+    /// Writes a batch and syncs it. After a failure nobody knows what is on disk.
+    pub(super) fn write_sync(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.rocks.write_opt(batch, &options)
+    }
+
+    /// A block's bytes, or the reason why they cannot be had.
+    pub(super) fn block(&self, key: BlockKey) -> Result<Option<DBPinnableSlice<'_>>> {
+        self.rocks.get_pinned_cf(self.log(), key.encode()).map_err(|error| match error.kind() {
+            ErrorKind::Corruption => {
+                Error::Corrupt { shard: key.shard, last_offset: key.last_offset, reason: error.into_string() }
+            }
+            _ => storage(error),
+        })
+    }
+
+    /// The index entries of a shard's blocks from the one that holds `from` on.
+    pub(super) fn index(&self, shard: ShardKey, from: Offset) -> IndexScan<'_> {
+        self.index_of(&keys::of_offsets(shard, from..Offset(u64::MAX)))
+    }
+
+    /// The index entries in a range of keys.
+    pub(super) fn index_of(&self, range: &Range<[u8; keys::KEY_BYTES]>) -> IndexScan<'_> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(range.end);
+        let mut entries = self.rocks.raw_iterator_cf_opt(self.time(), options);
+        entries.seek(range.start);
+        IndexScan { entries }
+    }
+
+    /// Bytes of the blocks in a range of keys.
+    pub(super) fn stored_bytes(&self, range: &Range<[u8; keys::KEY_BYTES]>) -> Result<u64> {
+        let mut index = self.index_of(range);
+        let mut bytes = 0;
+        while let Some(found) = index.entry()? {
+            bytes += u64::from(found.entry.stored_bytes);
+            index.advance();
+        }
+        Ok(bytes)
+    }
+
+    /// The index entry of a shard's last block.
+    pub(super) fn index_last(&self, shard: ShardKey) -> Result<Option<Indexed>> {
+        let range = keys::of_shard(shard);
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(range.start);
+        let mut entries = self.rocks.raw_iterator_cf_opt(self.time(), options);
+        entries.seek_for_prev(range.end);
+        indexed(&entries)
+    }
+
+    /// The first shard at or after `shard` that has a block.
+    pub(super) fn shard_from(&self, shard: ShardKey) -> Result<Option<ShardKey>> {
+        let mut entries = self.rocks.raw_iterator_cf(self.time());
+        entries.seek(keys::of_shard(shard).start);
+        Ok(indexed(&entries)?.map(|found| found.key.shard))
+    }
+
+    /// The marks of all trimmed shards.
+    pub(super) fn marks(&self) -> Result<Vec<(ShardKey, Mark)>> {
+        let range = marks::all();
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(range.end);
+        let mut entries = self.rocks.raw_iterator_cf_opt(self.meta(), options);
+        entries.seek(range.start);
+        let mut found = Vec::new();
+        while let Some((key, value)) = entries.item() {
+            let mark = marks::decode_key(key).zip(Mark::decode(value));
+            found.push(mark.ok_or_else(|| Error::Storage(format!("the mark {} is garbage", key.escape_ascii())))?);
+            entries.next();
+        }
+        entries.status().map_err(storage)?;
+        Ok(found)
+    }
+
+    /// Drops the files that hold nothing but keys in `range`, then compacts the keys around them, so that blob files that no
+    /// key refers to go. Blocks are not moved.
+    pub(super) fn reclaim(&self, range: &Range<[u8; keys::KEY_BYTES]>) -> Result<()> {
+        for family in [self.log(), self.time()] {
+            self.rocks.delete_file_in_range_cf(family, range.start, range.end).map_err(storage)?;
+        }
+        self.compact(range);
+        Ok(())
+    }
+
+    /// Compacts the keys in `range`: those of trimmed blocks go, those of living ones stay.
+    pub(super) fn compact(&self, range: &Range<[u8; keys::KEY_BYTES]>) {
+        for family in [self.log(), self.time()] {
+            self.rocks.compact_range_cf(family, Some(range.start), Some(range.end));
+        }
+    }
+
+    /// Bytes of blob files, and how many of them belong to blocks that are gone.
+    pub(super) fn blob_bytes(&self) -> (u64, u64) {
+        let property = |name: &str| self.rocks.property_int_value_cf(self.log(), name).ok().flatten().unwrap_or(0);
+        (property("rocksdb.live-blob-file-size"), property("rocksdb.live-blob-file-garbage-size"))
+    }
+
+    /// Lets RocksDB move the living blocks out of old blob files that are mostly garbage, or not.
+    pub(super) fn set_blob_collection(&self, on: bool) -> Result<()> {
+        let on = if on { "true" } else { "false" };
+        self.rocks.set_options_cf(self.log(), &[("enable_blob_garbage_collection", on)]).map_err(storage)
+    }
+
+    /// Moves what the write-ahead log holds into files, so that the next open has nothing to replay.
+    pub(super) fn flush(&self) -> Result<()> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        for family in [self.log(), self.time(), self.meta()] {
+            self.rocks.flush_cf_opt(family, &options).map_err(storage)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a running reclaim return.
+    pub(super) fn cancel_background(&self) {
+        self.rocks.cancel_all_background_work(false);
+    }
+}
+
+fn indexed(entries: &DBRawIterator<'_>) -> Result<Option<Indexed>> {
+    let Some((key, value)) = entries.item() else {
+        return entries.status().map(|()| None).map_err(storage);
+    };
+    match Indexed::decode(key, value) {
+        Some(found) => Ok(Some(found)),
+        None => Err(Error::Storage(format!("the index entry {} is garbage", key.escape_ascii()))),
+    }
+}
+
+/// Index entries in offset order.
+pub(super) struct IndexScan<'a> {
+    entries: DBRawIterator<'a>,
+}
+
+impl IndexScan<'_> {
+    /// The entry here; `None` behind the last.
+    pub(super) fn entry(&self) -> Result<Option<Indexed>> {
+        indexed(&self.entries)
+    }
+
+    pub(super) fn advance(&mut self) {
+        self.entries.next();
+    }
+
+    /// Goes to the block that holds `offset`, or to the first one after it.
+    pub(super) fn seek(&mut self, shard: ShardKey, offset: Offset) {
+        self.entries.seek(BlockKey::new(shard, offset).encode());
+    }
+}

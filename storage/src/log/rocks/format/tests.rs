@@ -1,0 +1,123 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::log::{ReadLimit, Record, ShardId, StreamId};
+
+const SHARD: ShardKey = ShardKey { stream: StreamId(7), shard: ShardId(3) };
+const ALL: ReadLimit = ReadLimit { records_max: usize::MAX, bytes_max: usize::MAX };
+
+fn records() -> impl Strategy<Value = Vec<NewRecord>> {
+    // Runs of one byte, so that some bodies compress and some do not.
+    let bytes = |max: usize| {
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..max),
+            (any::<u8>(), 0..max).prop_map(|(byte, length)| vec![byte; length]),
+        ]
+    };
+    let record =
+        (bytes(50), bytes(2000)).prop_map(|(key, data)| NewRecord { partition_key: key.into(), data: data.into() });
+    proptest::collection::vec(record, 1..20)
+}
+
+fn sealed(records: &[NewRecord], first: u64) -> Sealed {
+    Draft::new(records).seal(SHARD, Offset(first), Timestamp(1234))
+}
+
+fn all(block: &Block) -> Vec<Record> {
+    let mut gathered = block::Gathered::new(ALL);
+    gathered.take(block, Offset::ZERO);
+    gathered.records
+}
+
+#[test]
+fn a_block_lies_as_documented() {
+    let record = NewRecord { partition_key: Bytes::from_static(b"k"), data: Bytes::from_static(b"data") };
+    let Sealed { key, value, .. } = sealed(&[record], 0x0102);
+    assert_eq!(key, BlockKey::new(SHARD, Offset(0x0102)));
+    let (header, body) = value.split_at(HEADER_BYTES);
+    assert_eq!(header[..8], [1, 0, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(header[8..16], [2, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(header[16..24], [0xd2, 4, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(header[24..28], [11, 0, 0, 0]);
+    assert_eq!(body, b"\x01\x00\x04\x00\x00\x00kdata");
+    let mut checked = vec![0, 0, 0, 7, 0, 0, 0, 3];
+    checked.extend_from_slice(&header[..28]);
+    checked.extend_from_slice(body);
+    assert_eq!(header[28..], crc32c::crc32c(&checked).to_le_bytes());
+}
+
+/// Blocks of format version 1 must stay readable for ever: these bytes were written by the first release.
+#[test]
+fn a_compressed_block_of_the_first_version_still_reads() {
+    let data = Bytes::from(vec![b'x'; 300]);
+    let Sealed { key, value, block } = sealed(&[NewRecord { partition_key: Bytes::from_static(b"k"), data }], 0);
+    assert!(value.len() < 60, "it compresses");
+    assert_eq!(value[1], Codec::Lz4 as u8);
+    assert_eq!(all(&decode(key, &value).expect("a block")), all(&block));
+}
+
+#[test]
+fn a_split_keeps_blocks_within_the_limit_or_at_one_record() {
+    let record = |bytes: usize| NewRecord { partition_key: Bytes::new(), data: vec![1; bytes].into() };
+    let records: Vec<NewRecord> = [40, 60, 1, 100, 101, 300, 10, 10].map(record).into();
+    let counts: Vec<u32> = Draft::split(&records, 100).iter().map(Draft::count).collect();
+    assert_eq!(counts, [2, 1, 1, 1, 1, 2]);
+}
+
+proptest! {
+    #[test]
+    fn a_block_reads_back(records in records(), first in 0..u64::MAX / 2) {
+        let Sealed { key, value, block } = sealed(&records, first);
+        let decoded = decode(key, &value).expect("a block");
+        prop_assert_eq!(decoded.first_offset(), Offset(first));
+        prop_assert_eq!(decoded.end_offset(), key.last_offset + 1);
+        prop_assert_eq!(all(&decoded), all(&block));
+        for (index, (read, written)) in all(&decoded).iter().zip(&records).enumerate() {
+            prop_assert_eq!(read.offset, Offset(first + index as u64));
+            prop_assert_eq!(read.arrival_time, Timestamp(1234));
+            prop_assert_eq!(&read.partition_key, &written.partition_key);
+            prop_assert_eq!(&read.data, &written.data);
+        }
+        prop_assert_eq!(all(&decoded).len(), records.len());
+    }
+
+    #[test]
+    fn any_flipped_bit_is_found(records in records(), at: prop::sample::Index, bit in 0u8..8) {
+        let Sealed { key, value, .. } = sealed(&records, 5);
+        let mut value = value.to_vec();
+        let at = at.index(value.len());
+        value[at] ^= 1u8 << bit;
+        prop_assert!(decode(key, &value).is_err());
+    }
+
+    #[test]
+    fn a_cut_block_is_refused(records in records(), at: prop::sample::Index) {
+        let Sealed { key, value, .. } = sealed(&records, 5);
+        prop_assert!(decode(key, &value[..at.index(value.len())]).is_err());
+    }
+
+    #[test]
+    fn a_block_in_another_place_is_refused(records in records(), stream in 0u32..100, offset in 0u64..100) {
+        let Sealed { key, value, .. } = sealed(&records, 5);
+        let other = BlockKey::new(ShardKey { stream: StreamId(stream), ..SHARD }, Offset(offset));
+        prop_assume!(other != key);
+        prop_assert!(decode(other, &value).is_err());
+    }
+
+    #[test]
+    fn garbage_is_refused(value in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(decode(BlockKey::new(SHARD, Offset(1)), &value).is_err());
+    }
+
+    /// Garbage below a right check sum: a writer that was wrong must not make readers panic.
+    #[test]
+    fn a_wrong_body_is_refused(body in proptest::collection::vec(any::<u8>(), 0..100), codec in 0u8..3, count in 0u32..9, body_bytes: u32) {
+        let header = Header { codec, count, first_offset: Offset(0), time: Timestamp(0), body_bytes };
+        let mut value = header.encode(SHARD, crc32c::crc32c(&body), body.len()).to_vec();
+        value.extend_from_slice(&body);
+        let key = BlockKey::new(SHARD, Offset(u64::from(count.saturating_sub(1))));
+        if let Ok(block) = decode(key, &value) {
+            prop_assert_eq!(all(&block).len(), count as usize);
+        }
+    }
+}

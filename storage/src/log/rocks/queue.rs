@@ -1,0 +1,179 @@
+//! The bounded queue between appends and the committer. Room is taken before an append is encoded and given back when its
+//! ticket resolves, so that all memory of appends in flight is within the bound.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::super::{Appended, Error, NewRecord, Offset, Result, ShardKey, StreamId};
+use super::format::Draft;
+
+/// What waits for the committer.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Append(Append),
+    Trim { shard: ShardKey, before: Offset, stored_bytes: u64, done: oneshot::Sender<Result<()>> },
+    Delete { stream: StreamId, stored_bytes: u64, done: oneshot::Sender<Result<()>> },
+}
+
+/// An append that waits.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) shard: ShardKey,
+    pub(super) count: u64,
+    pub(super) bytes: usize,
+    pub(super) body: Body,
+    pub(super) ticket: oneshot::Sender<Result<Appended>>,
+    pub(super) room: Room,
+}
+
+/// An append's records.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Few bytes: they share a block with the group's other appends to the shard.
+    Loose(Vec<NewRecord>),
+    /// Blocks of their own, which the caller encoded.
+    Drafts(Vec<Draft>),
+}
+
+/// A place in the queue; dropping it gives the place back.
+#[derive(Debug)]
+pub(super) struct Room {
+    _append: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(append) => append.bytes,
+            Self::Trim { .. } | Self::Delete { .. } => 0,
+        }
+    }
+
+    /// Tells the caller that it failed.
+    pub(super) fn fail(self, error: &Error) {
+        // Who no longer waits for an answer needs none.
+        match self {
+            Self::Append(append) => drop(append.ticket.send(Err(error.clone()))),
+            Self::Trim { done, .. } | Self::Delete { done, .. } => drop(done.send(Err(error.clone()))),
+        }
+    }
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    bytes_max: usize,
+    appends_max: usize,
+    bytes: Arc<Semaphore>,
+    appends: Arc<Semaphore>,
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    /// Why nothing more is taken.
+    refusal: Option<Error>,
+}
+
+impl Queue {
+    pub(super) fn new(bytes_max: usize, appends_max: usize) -> Self {
+        Self {
+            bytes_max,
+            appends_max,
+            bytes: Arc::new(Semaphore::new(bytes_max)),
+            appends: Arc::new(Semaphore::new(appends_max)),
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+        }
+    }
+
+    /// Whether an append of `bytes` would have to wait.
+    pub(super) fn is_full(&self, bytes: usize) -> bool {
+        self.appends.available_permits() == 0 || self.bytes.available_permits() < bytes.min(self.bytes_max)
+    }
+
+    /// Waits for room. An append larger than the whole queue takes all of it.
+    pub(super) async fn room(&self, bytes: usize) -> Result<Room> {
+        let bytes = u32::try_from(bytes.min(self.bytes_max)).unwrap_or(u32::MAX);
+        let append = Arc::clone(&self.appends).acquire_owned().await;
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
+        match (append, bytes) {
+            (Ok(append), Ok(bytes)) => Ok(Room { _append: append, _bytes: bytes }),
+            _ => Err(self.refusal().unwrap_or(Error::Closed)),
+        }
+    }
+
+    /// Puts an entry behind all others.
+    pub(super) fn push(&self, entry: Entry) -> Result<()> {
+        let mut state = self.state.lock();
+        if let Some(refusal) = &state.refusal {
+            return Err(refusal.clone());
+        }
+        state.entries.push_back(entry);
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Waits for entries and takes the next group: as many as come to `bytes_max`, at least one. A deletion is a group of its
+    /// own. False once the queue is closed and empty.
+    pub(super) fn take(&self, bytes_max: usize, group: &mut Vec<Entry>) -> bool {
+        let mut state = self.state.lock();
+        while state.entries.is_empty() {
+            if state.refusal.is_some() {
+                return false;
+            }
+            self.arrived.wait(&mut state);
+        }
+        let mut bytes = 0;
+        while let Some(entry) = state.entries.front() {
+            bytes += entry.bytes();
+            let alone = matches!(entry, Entry::Delete { .. });
+            if !group.is_empty() && (bytes > bytes_max || alone) {
+                break;
+            }
+            group.extend(state.entries.pop_front());
+            if alone {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Takes nothing more; what waits is still served.
+    pub(super) fn close(&self) {
+        self.refuse(Error::Closed);
+    }
+
+    /// Takes nothing more and fails what waits.
+    pub(super) fn fail(&self, error: &Error) {
+        self.refuse(error.clone());
+        let waiting = std::mem::take(&mut self.state.lock().entries);
+        for entry in waiting {
+            entry.fail(error);
+        }
+    }
+
+    fn refuse(&self, error: Error) {
+        self.state.lock().refusal.get_or_insert(error);
+        self.appends.close();
+        self.bytes.close();
+        self.arrived.notify_all();
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.state.lock().refusal.clone()
+    }
+
+    /// Appends and bytes in flight now.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let used = |max: usize, semaphore: &Semaphore| max.saturating_sub(semaphore.available_permits());
+        (used(self.appends_max, &self.appends), used(self.bytes_max, &self.bytes))
+    }
+}

@@ -1,0 +1,53 @@
+//! The few blocks that readers of old data decoded last, so that a reader in small steps does not decode a block for each.
+//! It is apart from the tail cache and far smaller.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+
+use super::super::{Offset, ShardKey, StreamId};
+use super::block::Block;
+
+const BLOCKS_MAX: usize = 32;
+/// Memory for blocks. A larger block is not kept.
+const BYTES_MAX: usize = 8 << 20;
+
+/// Blocks, the last used at the back.
+#[derive(Debug, Default)]
+pub(super) struct RecentBlocks {
+    blocks: Mutex<VecDeque<(ShardKey, Block)>>,
+}
+
+impl RecentBlocks {
+    /// The block that holds an offset.
+    pub(super) fn get(&self, shard: ShardKey, offset: Offset) -> Option<Block> {
+        let mut blocks = self.blocks.lock();
+        let at = blocks
+            .iter()
+            .position(|(of, block)| *of == shard && (block.first_offset()..block.end_offset()).contains(&offset))?;
+        let found = blocks.remove(at)?;
+        let block = found.1.clone();
+        blocks.push_back(found);
+        Some(block)
+    }
+
+    pub(super) fn insert(&self, shard: ShardKey, block: Block) {
+        let mut blocks = self.blocks.lock();
+        blocks.push_back((shard, block));
+        let mut bytes: usize = blocks.iter().map(|(_, block)| block.memory_bytes()).sum();
+        while bytes > BYTES_MAX || blocks.len() > BLOCKS_MAX {
+            let Some((_, block)) = blocks.pop_front() else { break };
+            bytes -= block.memory_bytes();
+        }
+    }
+
+    /// Drops a shard's blocks that end at or below an offset.
+    pub(super) fn trim(&self, shard: ShardKey, before: Offset) {
+        self.blocks.lock().retain(|(of, block)| *of != shard || block.end_offset() > before);
+    }
+
+    /// Drops a stream's blocks.
+    pub(super) fn remove_stream(&self, stream: StreamId) {
+        self.blocks.lock().retain(|(of, _)| of.stream != stream);
+    }
+}

@@ -1,0 +1,152 @@
+//! The committer: one thread that makes groups durable, one write and one sync each. The next group gathers in the queue
+//! while the disk works, so that groups grow with the load. Nothing is published or answered before its sync.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use rocksdb::WriteBatch;
+use tokio::sync::oneshot;
+
+use super::super::stats::Counters;
+use super::super::{Error, Result, StreamId};
+use super::Shared;
+use super::db::Db;
+use super::group::{Group, Plan};
+use super::queue::Entry;
+use super::reclaim::Reclaimer;
+use super::{keys, marks};
+
+/// The committer's parts.
+#[derive(Debug)]
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    db: Arc<Db>,
+    reclaimer: Arc<Reclaimer>,
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, db: Arc<Db>, reclaimer: Arc<Reclaimer>) -> Self {
+        Self { shared, db, reclaimer }
+    }
+
+    /// Runs until the queue is closed and empty, or the log is poisoned.
+    pub(super) fn run(self) {
+        let mut entries = Vec::new();
+        while self.shared.queue.take(self.shared.settings.group_bytes_max, &mut entries) {
+            match entries.pop() {
+                Some(Entry::Delete { stream, stored_bytes, done }) => self.delete(stream, stored_bytes, done),
+                last => self.commit(entries.drain(..).chain(last)),
+            }
+        }
+    }
+
+    fn commit(&self, entries: impl Iterator<Item = Entry>) {
+        let Shared { shards, clock, settings, .. } = &*self.shared;
+        let group = Group::form(entries, shards, clock.now(), settings.block_bytes_max);
+        match group.batch(&self.db).map_or(Ok(()), |batch| self.write(batch)) {
+            Ok(()) => self.publish(group),
+            Err(error) => fail(group, &error),
+        }
+    }
+
+    /// One write, one sync. A failure poisons the log: what is on disk is unknown until it is opened anew.
+    fn write(&self, batch: WriteBatch) -> Result<()> {
+        let start = Instant::now();
+        match self.db.write_sync(batch) {
+            Ok(()) => {
+                self.shared.counters.group(start.elapsed());
+                Ok(())
+            }
+            Err(error) => Err(self.shared.poison(error.into_string())),
+        }
+    }
+
+    /// Shows a durable group to readers, then answers its callers.
+    fn publish(&self, group: Group) {
+        let Shared { counters, tail, .. } = &*self.shared;
+        for (shard, mut plan) in group.shards {
+            let newest = plan.newest();
+            self.count_blocks(&plan);
+            for block in plan.take_blocks() {
+                tail.push(shard, block);
+            }
+            if plan.next > plan.state.next() {
+                plan.state.advance(plan.next, newest);
+            }
+        }
+        for trim in group.trims {
+            if trim.to > trim.from {
+                self.shared.shards.get_or_new(trim.shard).set_trim(trim.to);
+                tail.trim(trim.shard, trim.to);
+                self.shared.recent.trim(trim.shard, trim.to);
+                Counters::count(&counters.trimmed_records, trim.to.since(trim.from));
+                self.reclaimer.add(keys::of_offsets(trim.shard, trim.from..trim.to), trim.stored_bytes);
+            }
+            answer(trim.done, Ok(()));
+        }
+        for ticket in group.tickets {
+            Counters::count(&counters.appends, 1);
+            Counters::count(&counters.records, ticket.appended.offsets.end.since(ticket.appended.offsets.start));
+            Counters::count(&counters.bytes, ticket.bytes as u64);
+            answer(ticket.sender, Ok(ticket.appended));
+        }
+    }
+
+    fn count_blocks(&self, plan: &Plan) {
+        let stored: usize = plan.blocks.iter().map(|sealed| sealed.value.len()).sum();
+        Counters::count(&self.shared.counters.blocks, plan.blocks.len() as u64);
+        Counters::count(&self.shared.counters.stored_bytes, stored as u64);
+    }
+
+    fn delete(&self, stream: StreamId, stored_bytes: u64, done: oneshot::Sender<Result<()>>) {
+        let gone = keys::of_stream(stream);
+        let marks = marks::of_stream(stream);
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(self.db.log(), gone.start, gone.end);
+        batch.delete_range_cf(self.db.time(), gone.start, gone.end);
+        batch.delete_range_cf(self.db.meta(), marks.start, marks.end);
+        let written = self.write(batch);
+        if written.is_ok() {
+            self.shared.shards.remove_stream(stream);
+            self.shared.tail.remove_stream(stream);
+            self.shared.recent.remove_stream(stream);
+            self.reclaimer.add(gone, stored_bytes);
+        }
+        answer(done, written);
+    }
+}
+
+/// A committer that panics must not leave callers waiting.
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.poison("the committer panicked".to_owned());
+        }
+    }
+}
+
+impl Shared {
+    /// Stops all appends for good; the first cause stays.
+    pub(super) fn poison(&self, cause: String) -> Error {
+        let error = Error::Poisoned { cause };
+        tracing::error!(%error, path = %self.settings.path.display(), "the log takes no more writes");
+        self.poisoned.store(true, Relaxed);
+        self.queue.fail(&error);
+        error
+    }
+}
+
+fn fail(group: Group, error: &Error) {
+    for ticket in group.tickets {
+        answer(ticket.sender, Err(error.clone()));
+    }
+    for trim in group.trims {
+        answer(trim.done, Err(error.clone()));
+    }
+}
+
+/// Who no longer waits for an answer needs none.
+fn answer<T>(sender: oneshot::Sender<Result<T>>, answer: Result<T>) {
+    drop(sender.send(answer));
+}

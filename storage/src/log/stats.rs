@@ -1,0 +1,144 @@
+//! Counts of a log since it was opened, for the server's metrics. The snapshot is plain; the counters stay with the engine.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Upper bounds of the sync-time buckets, in microseconds; the last bucket has none.
+const SYNC_BUCKETS_MICROS: [u64; 12] =
+    [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 512_000, 2_000_000];
+
+/// A snapshot of a log's counts. All are totals since the log was opened unless said otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Durable appends.
+    pub appends: u64,
+    /// Durable records.
+    pub records: u64,
+    /// Data plus partition keys of durable records.
+    pub bytes: u64,
+    /// Blocks written.
+    pub blocks: u64,
+    /// Bytes of blocks as stored, after compression.
+    pub stored_bytes: u64,
+    /// Groups: each is one write and one sync.
+    pub groups: u64,
+    /// Time in writes with sync, of all groups.
+    pub sync_time: Duration,
+    /// The last group's time in its write with sync.
+    pub sync_time_last: Duration,
+    /// How many groups took how long; bounds ascend, counts do not accumulate.
+    pub sync_buckets: Vec<SyncBucket>,
+    /// Appends that wait now.
+    pub queued_appends: u64,
+    /// Bytes of appends that wait now or are being written.
+    pub queued_bytes: u64,
+    /// Appends that had to wait for room in the queue.
+    pub queue_full: u64,
+    /// Appends refused for a limit.
+    pub refused: u64,
+    /// Reads served from memory alone.
+    pub cache_hits: u64,
+    /// Reads that went to disk.
+    pub cache_misses: u64,
+    /// Bytes in the tail cache now.
+    pub cache_bytes: u64,
+    /// Blocks found corrupt by reads.
+    pub corrupt_blocks: u64,
+    /// Records trimmed.
+    pub trimmed_records: u64,
+    /// Whether a failed write or sync has stopped appends.
+    pub poisoned: bool,
+    /// Bytes of the log's files now.
+    pub disk_bytes: u64,
+}
+
+/// A bucket of sync times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncBucket {
+    /// The bucket's upper bound, inclusive; `None` for the last.
+    pub upper: Option<Duration>,
+    /// Groups in this bucket alone.
+    pub count: u64,
+}
+
+/// The engine's side of [`LogStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) appends: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) blocks: AtomicU64,
+    pub(crate) stored_bytes: AtomicU64,
+    pub(crate) queue_full: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) cache_hits: AtomicU64,
+    pub(crate) cache_misses: AtomicU64,
+    pub(crate) corrupt_blocks: AtomicU64,
+    pub(crate) trimmed_records: AtomicU64,
+    groups: AtomicU64,
+    sync_micros: AtomicU64,
+    sync_micros_last: AtomicU64,
+    sync_buckets: [AtomicU64; SYNC_BUCKETS_MICROS.len() + 1],
+}
+
+impl Counters {
+    pub(crate) fn count(counter: &AtomicU64, more: u64) {
+        counter.fetch_add(more, Relaxed);
+    }
+
+    /// Counts a group whose write with sync took `time`.
+    pub(crate) fn group(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let bucket = SYNC_BUCKETS_MICROS.partition_point(|upper| *upper < micros);
+        self.groups.fetch_add(1, Relaxed);
+        self.sync_micros.fetch_add(micros, Relaxed);
+        self.sync_micros_last.store(micros, Relaxed);
+        self.sync_buckets[bucket].fetch_add(1, Relaxed);
+    }
+
+    /// The counts; the gauges are left at zero for the engine to fill in.
+    pub(crate) fn snapshot(&self) -> LogStats {
+        let get = |counter: &AtomicU64| counter.load(Relaxed);
+        let uppers = SYNC_BUCKETS_MICROS.iter().map(|micros| Some(Duration::from_micros(*micros))).chain([None]);
+        LogStats {
+            appends: get(&self.appends),
+            records: get(&self.records),
+            bytes: get(&self.bytes),
+            blocks: get(&self.blocks),
+            stored_bytes: get(&self.stored_bytes),
+            groups: get(&self.groups),
+            sync_time: Duration::from_micros(get(&self.sync_micros)),
+            sync_time_last: Duration::from_micros(get(&self.sync_micros_last)),
+            sync_buckets: uppers
+                .zip(&self.sync_buckets)
+                .map(|(upper, count)| SyncBucket { upper, count: get(count) })
+                .collect(),
+            queue_full: get(&self.queue_full),
+            refused: get(&self.refused),
+            cache_hits: get(&self.cache_hits),
+            cache_misses: get(&self.cache_misses),
+            corrupt_blocks: get(&self.corrupt_blocks),
+            trimmed_records: get(&self.trimmed_records),
+            ..LogStats::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_time_falls_in_the_bucket_whose_bound_it_does_not_pass() {
+        let counters = Counters::default();
+        for micros in [250, 251, 2_000_000, 2_000_001] {
+            counters.group(Duration::from_micros(micros));
+        }
+        let stats = counters.snapshot();
+        let counts: Vec<u64> = stats.sync_buckets.iter().map(|bucket| bucket.count).collect();
+        assert_eq!(counts, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(stats.groups, 4);
+        assert_eq!(stats.sync_time_last, Duration::from_micros(2_000_001));
+        assert_eq!(stats.sync_buckets[12].upper, None);
+    }
+}
