@@ -28,6 +28,9 @@ pub enum Error {
         /// The folder.
         path: String,
     },
+    /// The store is closed.
+    #[error("the meta store is closed")]
+    Closed,
     /// The disk or the engine failed; a commit may have been applied.
     #[error("the meta store failed: {0}")]
     Storage(String),
@@ -37,6 +40,12 @@ impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Storage(_))
+    }
+
+    /// Whether a commit that failed so may have been stored nevertheless; reading the keys again decides it.
+    #[must_use]
+    pub const fn may_have_applied(&self) -> bool {
         matches!(self, Self::Storage(_))
     }
 }

@@ -1,9 +1,14 @@
 //! The control plane's small state: streams, deliveries, checkpoints, intents, table pointers.
 //!
-//! [`MetaStore`] is the contract. Each family of keys has a file of its own beside its owner's module, with typed keys and
-//! versioned prost values; nothing else writes raw keys.
+//! [`MetaStore`] is the contract. [`keys`] has a file for each family of keys, with typed keys and versioned prost values;
+//! nothing else writes raw keys.
 
 mod error;
+pub mod keys;
+pub mod rocks;
+pub mod memory;
+#[cfg(test)]
+mod conformance;
 
 pub use error::{Error, Result};
 
@@ -15,7 +20,8 @@ use bytes::Bytes;
 /// A small, durable, ordered key-value store whose writes are atomic compare-and-sets.
 ///
 /// A `commit` MUST apply all its writes durably or none of them, MUST check all conditions against the same state that the
-/// writes apply to, and MUST be linearizable. Reads see every commit that returned before they began.
+/// writes apply to, and MUST be linearizable. Reads see every commit that returned before they began. Where a commit
+/// names a key twice, the last write stands. A commit without writes only checks.
 #[async_trait]
 pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
     /// The value of a key.
@@ -27,7 +33,7 @@ pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
     /// Applies `writes` when every condition holds; [`Error::Conflict`] names the first key that does not.
     async fn commit(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<()>;
 
-    /// Releases the files.
+    /// Releases the files. Every later call fails with [`Error::Closed`]; a second close does nothing.
     async fn close(&self) -> Result<()>;
 }
 

@@ -1,0 +1,127 @@
+//! Keys and values of every family: they come back as they went in, and foreign bytes are refused by name.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::batch::{BatchKey, BatchObject, BatchValue, scan_delivery};
+use super::checkpoint::{CheckpointKey, CheckpointValue};
+use super::delivery::{DeliveryKey, DeliveryState, DeliveryValue};
+use super::intent::{IntentKey, IntentValue};
+use super::stream::{StreamIdKey, StreamIdValue, StreamKey, StreamValue};
+use super::table::{TableKey, TableValue};
+use super::*;
+use crate::log::{Offset, ShardId};
+use crate::meta::memory::MemoryMeta;
+
+fn check_key<K: Key>(key: &K) {
+    let encoded = key.encode();
+    assert!(encoded.starts_with(K::FAMILY.as_bytes()));
+    assert_eq!(K::decode(&encoded).as_ref(), Some(key));
+}
+
+proptest! {
+    #[test]
+    fn keys_come_back(name in ".{0,40}", other in ".{0,40}", batch: u64) {
+        check_key(&StreamKey { name: name.clone() });
+        check_key(&DeliveryKey { name: name.clone() });
+        check_key(&CheckpointKey { delivery: name.clone() });
+        check_key(&IntentKey { delivery: name.clone() });
+        check_key(&BatchKey { delivery: name.clone(), batch });
+        check_key(&TableKey { namespace: name.replace('/', ""), name: other });
+        check_key(&StreamIdKey);
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        for family in ["", "batch/", "table/", "stream/", "stream-id/", "delivery/", "checkpoint/", "intent/"] {
+            let key = [family.as_bytes(), &bytes].concat();
+            let _ = (StreamKey::decode(&key), StreamIdKey::decode(&key), DeliveryKey::decode(&key));
+            let _ = (CheckpointKey::decode(&key), IntentKey::decode(&key), TableKey::decode(&key));
+            if let Some(decoded) = BatchKey::decode(&key) {
+                prop_assert_eq!(&decoded.encode()[..], &key[..]);
+            }
+        }
+        let _ = decode_value::<IntentKey>(b"intent/x", Bytes::from(bytes));
+    }
+
+    #[test]
+    fn batches_sort_by_number(a: u64, b: u64) {
+        let key = |batch| BatchKey { delivery: "d".to_owned(), batch }.encode();
+        prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+    }
+}
+
+#[tokio::test]
+async fn values_come_back() {
+    async fn check<K: Key>(key: K, value: K::Value)
+    where
+        K::Value: Clone + PartialEq,
+    {
+        let store = MemoryMeta::new();
+        assert_eq!(get(&store, &key).await.unwrap(), None);
+        store.commit(vec![absent(&key)], vec![put(&key, &value)]).await.unwrap();
+        let stored = get(&store, &key).await.unwrap().expect("it was put");
+        assert_eq!(stored.value, value);
+        assert_eq!(stored.bytes[0], K::FORMAT);
+        assert_eq!(scan::<K>(&store).await.unwrap(), [(key.clone(), stored.clone())]);
+        store.commit(vec![unchanged(&key, &stored)], vec![delete(&key)]).await.unwrap();
+        assert!(store.commit(vec![as_found(&key, Some(&stored))], vec![]).await.is_err());
+        store.commit(vec![as_found(&key, None)], vec![]).await.unwrap();
+    }
+    let name = "flights".to_owned();
+    let totals =
+        Totals { records: 1, outputs: 2, rows: 3, set_aside: 4, dropped: 5, files: 6, bytes_in: 7, bytes_out: 8 };
+    let ranges =
+        store_ranges(&BTreeMap::from([(ShardId(0), Offset(0)..Offset(7)), (ShardId(1), Offset(3)..Offset(3))]));
+    let stream = StreamValue { id: 7, shard_count: 2, retention_ms: 3_600_000, ..StreamValue::default() };
+    check(StreamKey { name: name.clone() }, stream).await;
+    check(StreamIdKey, StreamIdValue { next: 8 }).await;
+    let state = DeliveryState::Paused.into();
+    check(DeliveryKey { name: name.clone() }, DeliveryValue { state, ..DeliveryValue::default() }).await;
+    let offsets = store_offsets(&BTreeMap::from([(ShardId(0), Offset(7)), (ShardId(1), Offset(0))]));
+    let checkpoint = CheckpointValue { next_batch: 4, offsets, totals: Some(totals), last_commit_at_ms: 9 };
+    check(CheckpointKey { delivery: name.clone() }, checkpoint).await;
+    let intent = IntentValue { batch: 4, ranges: ranges.clone(), spec_toml: "a = 1".to_owned(), cut_at_ms: 5 };
+    check(IntentKey { delivery: name.clone() }, intent).await;
+    let objects = vec![BatchObject { url: "file:///x".to_owned(), bytes: 10, rows: 2 }];
+    let batch = BatchValue { ranges, objects, totals: Some(totals), committed_at_ms: 6 };
+    check(BatchKey { delivery: name.clone(), batch: 4 }, batch).await;
+    let table = TableValue { metadata_location: "file:///m".to_owned(), spec_toml: String::new() };
+    check(TableKey { namespace: "default".to_owned(), name }, table).await;
+}
+
+#[test]
+fn ranges_and_offsets_come_back() {
+    let ranges = BTreeMap::from([(ShardId(0), Offset(1)..Offset(7)), (ShardId(9), Offset(u64::MAX)..Offset(u64::MAX))]);
+    assert_eq!(load_ranges(&store_ranges(&ranges)), ranges);
+    let offsets = BTreeMap::from([(ShardId(3), Offset(0)), (ShardId(u32::MAX), Offset(u64::MAX))]);
+    assert_eq!(load_offsets(&store_offsets(&offsets)), offsets);
+}
+
+#[tokio::test]
+async fn a_scan_of_batches_takes_one_delivery_only() {
+    let store = MemoryMeta::new();
+    let key = |delivery: &str, batch| BatchKey { delivery: delivery.to_owned(), batch };
+    let keys = [key("a", 300), key("a", 2), key("a/b", 1), key("ab", 1)];
+    store.commit(vec![], keys.iter().map(|key| put(key, &BatchValue::default())).collect()).await.unwrap();
+    let found: Vec<_> = scan_delivery(&store, "a").await.unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(found, [key("a", 2), key("a", 300)]);
+}
+
+#[tokio::test]
+async fn a_value_of_another_format_is_refused_by_name() {
+    let store = MemoryMeta::new();
+    let key = TableKey { namespace: "default".to_owned(), name: "t".to_owned() };
+    for (bytes, reason) in
+        [(&b""[..], "it is empty"), (b"\x09", "its format is 9, and this build reads 1"), (b"\x01\xff", "varint")]
+    {
+        let value = Bytes::copy_from_slice(bytes);
+        store.commit(vec![], vec![Write::Put { key: key.encode(), value }]).await.unwrap();
+        let error = get(&store, &key).await.unwrap_err().to_string();
+        assert!(
+            error.starts_with("the value of table/default/t cannot be read: ") && error.contains(reason),
+            "{error}"
+        );
+    }
+}
