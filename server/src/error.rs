@@ -89,7 +89,7 @@ impl From<millrace_storage::meta::Error> for Error {
             Meta::Conflict { .. } => Kind::Conflict,
             Meta::Corrupt { .. } => Kind::DataLoss,
             Meta::InUse { .. } => Kind::FailedPrecondition,
-            Meta::Storage(_) => Kind::Unavailable,
+            Meta::Closed | Meta::Storage(_) => Kind::Unavailable,
         };
         Self::new(kind, error)
     }
