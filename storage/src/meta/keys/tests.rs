@@ -56,7 +56,7 @@ proptest! {
 async fn values_come_back() {
     async fn check<K: Key>(key: K, value: K::Value)
     where
-        K::Value: Clone + PartialEq,
+        K::Value: Clone + PartialEq + fmt::Debug,
     {
         let store = MemoryMeta::new();
         assert_eq!(get(&store, &key).await.unwrap(), None);
