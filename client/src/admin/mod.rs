@@ -1,0 +1,42 @@
+//! The control plane: thin calls, one for each of the server's, that unwrap its answers. Nothing is retried here:
+//! a caller decides by [`Error::is_retryable`](crate::Error::is_retryable) and
+//! [`Error::may_have_applied`](crate::Error::may_have_applied).
+
+mod streams;
+mod deliveries;
+mod tables;
+
+use millrace_proto::v1::delivery_service_client::DeliveryServiceClient;
+use millrace_proto::v1::stream_service_client::StreamServiceClient;
+use millrace_proto::v1::table_service_client::TableServiceClient;
+use tonic::transport::Channel;
+
+/// Streams, deliveries, tables and pipeline files. Cheap to clone.
+///
+/// ```no_run
+/// # async fn example(client: millrace_client::Client) -> Result<(), millrace_client::Error> {
+/// let admin = client.admin();
+/// let changes = admin.apply("[[stream]]\nname = \"flights\"\nshards = 2\n").await?;
+/// for change in changes {
+///     println!("{} {}: {:?}", change.kind, change.name, change.action());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Admin {
+    streams: StreamServiceClient<Channel>,
+    deliveries: DeliveryServiceClient<Channel>,
+    tables: TableServiceClient<Channel>,
+}
+
+impl Admin {
+    pub(crate) fn new(channel: &Channel, message_bytes_max: usize) -> Self {
+        let (streams, deliveries, tables) = (channel.clone(), channel.clone(), channel.clone());
+        Self {
+            streams: StreamServiceClient::new(streams).max_decoding_message_size(message_bytes_max),
+            deliveries: DeliveryServiceClient::new(deliveries).max_decoding_message_size(message_bytes_max),
+            tables: TableServiceClient::new(tables).max_decoding_message_size(message_bytes_max),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The connection: one HTTP/2 channel that opens on first use, opens again when it breaks, and is shared by clones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_proto::v1;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{Admin, Consumer, Error, Producer, ProducerSettings, Result};
+
+/// Where a server listens unless told otherwise.
+pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7070";
+/// The environment variable that names the server for [`Client::from_env`].
+pub const ENDPOINT_VARIABLE: &str = "MILLRACE_ENDPOINT";
+
+/// The largest message in either direction: records to 10 MiB, 10 MiB of them in an answer, and room for framing.
+const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// HTTP/2 windows: what a peer may have under way before we have read it. The standard's 64 KiB stalls bulk reads.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer that does not answer a ping for this long is gone, and the calls under way fail.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A connection to a Millrace server. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    endpoint: Arc<str>,
+    channel: Channel,
+}
+
+impl Client {
+    /// A client of the server at `endpoint`, for example `http://127.0.0.1:7070`; `http://` may be left out.
+    ///
+    /// Nothing is sent yet: the connection opens with the first call, and again after it broke.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid) when the endpoint is no URL of scheme `http`, or outside a tokio runtime.
+    pub fn connect(endpoint: impl AsRef<str>) -> Result<Self> {
+        let endpoint = normalize(endpoint.as_ref());
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::invalid("a client must be made inside a tokio runtime"));
+        }
+        let channel = parse(&endpoint)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .connect_lazy();
+        Ok(Self { endpoint: endpoint.into(), channel })
+    }
+
+    /// A client of the server that the environment variable `MILLRACE_ENDPOINT` names, else of [`DEFAULT_ENDPOINT`].
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn from_env() -> Result<Self> {
+        match std::env::var(ENDPOINT_VARIABLE) {
+            Ok(endpoint) => Self::connect(&endpoint).map_err(|error| error.in_context(ENDPOINT_VARIABLE)),
+            Err(_) => Self::connect(DEFAULT_ENDPOINT),
+        }
+    }
+
+    /// The server's URL.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// A producer for one stream, with default settings.
+    #[must_use]
+    pub fn producer(&self, stream: impl Into<String>) -> Producer {
+        Producer::start(self.records(), stream.into(), ProducerSettings::default())
+    }
+
+    /// A producer for one stream.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::Kind::Invalid) when a setting is out of its range.
+    pub fn producer_with(&self, stream: impl Into<String>, settings: ProducerSettings) -> Result<Producer> {
+        settings.validate()?;
+        Ok(Producer::start(self.records(), stream.into(), settings))
+    }
+
+    /// A reader of streams.
+    #[must_use]
+    pub fn consumer(&self) -> Consumer {
+        Consumer::new(self.records(), self.admin())
+    }
+
+    /// The control plane: streams, deliveries, tables.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin::new(&self.channel, MESSAGE_BYTES_MAX)
+    }
+
+    /// SQL over the server's tables.
+    #[cfg(feature = "query")]
+    #[must_use]
+    pub fn query(&self) -> crate::Query {
+        crate::Query::new(&self.channel, MESSAGE_BYTES_MAX)
+    }
+
+    fn records(&self) -> v1::record_service_client::RecordServiceClient<Channel> {
+        v1::record_service_client::RecordServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+fn normalize(endpoint: &str) -> String {
+    let endpoint = endpoint.trim();
+    match endpoint.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.trim_end_matches('/')),
+        None => format!("http://{}", endpoint.trim_end_matches('/')),
+    }
+}
+
+fn parse(endpoint: &str) -> Result<Endpoint> {
+    let invalid = |why: &str| Error::invalid(format!("endpoint \"{endpoint}\" is not valid: {why}"));
+    let parsed = Endpoint::from_shared(endpoint.to_owned()).map_err(|_| invalid("want http://HOST:PORT"))?;
+    match (parsed.uri().scheme_str(), parsed.uri().host()) {
+        (Some("http"), Some(host)) if !host.is_empty() => Ok(parsed),
+        (Some("http"), _) => Err(invalid("it names no host")),
+        _ => Err(invalid("only the scheme http is supported")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    #[tokio::test]
+    async fn an_endpoint_may_leave_out_the_scheme_and_end_in_a_slash() {
+        for given in ["127.0.0.1:7070", "http://127.0.0.1:7070/", " http://127.0.0.1:7070"] {
+            assert_eq!(Client::connect(given).unwrap().endpoint(), "http://127.0.0.1:7070", "{given:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_endpoint_is_refused_by_name() {
+        for given in ["", "https://example.org", "ftp://example.org", "http://", "a b:1"] {
+            let error = Client::connect(given).unwrap_err();
+            assert_eq!(error.kind(), Kind::Invalid, "{given:?}");
+            assert!(error.message().contains("endpoint"), "{error}");
+        }
+    }
+
+    #[test]
+    fn outside_a_runtime_connecting_fails_instead_of_panicking() {
+        assert_eq!(Client::connect("127.0.0.1:1").unwrap_err().kind(), Kind::Invalid);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_certainly_did_nothing() {
+        // Bind and drop, so that the port is free and refuses.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let client = Client::connect(format!("127.0.0.1:{port}")).unwrap();
+        let error = client.admin().list_streams().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.is_retryable() && !error.may_have_applied(), "{error:?}");
+        assert!(error.message().contains("no connection to the server"), "{error}");
+    }
+}

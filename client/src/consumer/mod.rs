@@ -1,0 +1,104 @@
+//! Reads records: one page of a shard, or pushed by the server for as long as the caller listens.
+
+mod position;
+mod shard;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use millrace_proto::v1::GetRequest;
+use millrace_proto::v1::record_service_client::RecordServiceClient;
+use tonic::transport::Channel;
+
+pub use position::Position;
+pub use subscription::Subscription;
+
+use crate::{Admin, Record, Result};
+
+/// Reads streams. Cheap to clone.
+///
+/// ```no_run
+/// # async fn example(client: millrace_client::Client) -> Result<(), millrace_client::Error> {
+/// use millrace_client::Position;
+///
+/// let mut records = client.consumer().subscribe("flights", Position::TrimHorizon).await?;
+/// while let Some(record) = records.next().await? {
+///     println!("{}/{}: {} bytes", record.shard, record.offset, record.data.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Consumer {
+    records: RecordServiceClient<Channel>,
+    admin: Admin,
+}
+
+/// Records of one shard, read at once.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// In the order of their offsets; empty when there is nothing after the position.
+    pub records: Vec<Record>,
+    /// Where to read on.
+    pub next_offset: u64,
+    /// How long ago the newest record arrived that is still to be read, in milliseconds; zero when none is.
+    pub millis_behind_latest: u64,
+}
+
+impl Consumer {
+    pub(crate) fn new(records: RecordServiceClient<Channel>, admin: Admin) -> Self {
+        Self { records, admin }
+    }
+
+    /// Reads one shard once: up to 10,000 records and 10 MiB.
+    ///
+    /// # Errors
+    /// `NotFound` where the stream or the shard does not exist, `Throttled` over the shard's reading quota.
+    pub async fn get(&self, stream: &str, shard: u32, position: Position) -> Result<Page> {
+        self.get_at_most(stream, shard, position, 0).await
+    }
+
+    /// As [`Self::get`], with at most `records_max` records; zero takes the server's limit.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn get_at_most(&self, stream: &str, shard: u32, position: Position, records_max: u32) -> Result<Page> {
+        let position = Some(position.into());
+        let request = GetRequest { stream: stream.to_owned(), shard, position, records_max, bytes_max: 0 };
+        let response = self.records.clone().get(request).await?.into_inner();
+        let name: Arc<str> = stream.into();
+        Ok(Page {
+            records: response.records.into_iter().map(|record| Record::from_wire(&name, shard, record)).collect(),
+            next_offset: response.next_offset,
+            millis_behind_latest: response.millis_behind_latest,
+        })
+    }
+
+    /// Subscribes to all shards of a stream; the server pushes until the subscription is dropped.
+    ///
+    /// A connection that breaks is opened again with back-off, and each shard goes on at the record after its last:
+    /// no record is left out, none is given twice. Within a shard records come in order; between shards there is none.
+    ///
+    /// # Errors
+    /// `NotFound` where the stream does not exist.
+    pub async fn subscribe(&self, stream: &str, position: Position) -> Result<Subscription> {
+        let shards = self.admin.describe_stream(stream).await?.shards;
+        Ok(Subscription::start(&self.records, stream, &shards, position))
+    }
+
+    /// As [`Self::subscribe`], for one shard.
+    ///
+    /// # Errors
+    /// `NotFound` where the stream or the shard does not exist.
+    pub async fn subscribe_shard(&self, stream: &str, shard: u32, position: Position) -> Result<Subscription> {
+        let mut shards = self.admin.describe_stream(stream).await?.shards;
+        shards.retain(|described| described.shard == shard);
+        if shards.is_empty() {
+            let message = format!("stream \"{stream}\" has no shard {shard}");
+            return Err(crate::Error::new(crate::Kind::NotFound, message));
+        }
+        Ok(Subscription::start(&self.records, stream, &shards, position))
+    }
+}

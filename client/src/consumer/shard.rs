@@ -1,0 +1,103 @@
+//! One shard's pushes, across broken connections: each time it goes on at the record after the last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::Stream;
+use millrace_proto::v1::record_service_client::RecordServiceClient;
+use millrace_proto::v1::{SubscribeRequest, SubscribeResponse};
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::Position;
+use crate::{Error, Record, Result};
+
+const DELAY_MIN: Duration = Duration::from_millis(100);
+const DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Batches of the shard's records from a position on, without end; an error is the last item.
+pub(super) fn pushes(
+    records: RecordServiceClient<Channel>,
+    stream: Arc<str>,
+    shard: u32,
+    position: Position,
+) -> impl Stream<Item = Result<Vec<Record>>> + Send {
+    let cursor = Cursor { records, stream, shard, position, call: None, delays: None };
+    futures::stream::try_unfold(cursor, |mut cursor| async move {
+        let records = cursor.next().await?;
+        Ok(Some((records, cursor)))
+    })
+}
+
+struct Cursor {
+    records: RecordServiceClient<Channel>,
+    stream: Arc<str>,
+    shard: u32,
+    /// Where to go on.
+    position: Position,
+    call: Option<Streaming<SubscribeResponse>>,
+    delays: Option<ExponentialBackoff>,
+}
+
+impl Cursor {
+    async fn next(&mut self) -> Result<Vec<Record>> {
+        loop {
+            match self.receive().await {
+                Ok(push) => {
+                    self.delays = None;
+                    let next = push.next_offset;
+                    self.note_gap(&push);
+                    self.position = Position::Offset(next);
+                    if !push.records.is_empty() {
+                        let record = |record| Record::from_wire(&self.stream, self.shard, record);
+                        return Ok(push.records.into_iter().map(record).collect());
+                    }
+                }
+                Err(error) if error.is_retryable() => self.wait(&error).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<SubscribeResponse> {
+        let call = match &mut self.call {
+            Some(call) => call,
+            none => none
+                .insert(self.records.subscribe(request(&self.stream, self.shard, self.position)).await?.into_inner()),
+        };
+        let ended = || Error::new(crate::Kind::Unavailable, "the server ended the subscription");
+        call.message().await?.ok_or_else(ended)
+    }
+
+    async fn wait(&mut self, error: &Error) {
+        self.call = None;
+        let delays = self.delays.get_or_insert_with(delays);
+        let delay = error.retry_after().or_else(|| delays.next()).unwrap_or(DELAY_MAX);
+        tracing::warn!(stream = %self.stream, shard = self.shard, %error, ?delay, "subscription broke; going on");
+        tokio::time::sleep(delay).await;
+    }
+
+    /// Records that were trimmed before they were read are gone: say so.
+    fn note_gap(&self, push: &SubscribeResponse) {
+        if let (Position::Offset(expected), Some(first)) = (self.position, push.records.first())
+            && first.offset > expected
+        {
+            let lost = first.offset - expected;
+            tracing::warn!(stream = %self.stream, shard = self.shard, expected, lost, "records were trimmed unread");
+        }
+    }
+}
+
+fn request(stream: &str, shard: u32, position: Position) -> SubscribeRequest {
+    SubscribeRequest { stream: stream.to_owned(), shard: Some(shard), position: Some(position.into()) }
+}
+
+fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(DELAY_MIN)
+        .with_max_delay(DELAY_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,55 @@
+//! Subscriptions across broken connections.
+
+use millrace_proto::v1::position::Position as Wire;
+use millrace_proto::v1::{self, SubscribeResponse};
+use tonic::Status;
+
+use crate::fake::Fake;
+use crate::{Kind, Position};
+
+fn push(offsets: std::ops::Range<u64>) -> Result<SubscribeResponse, Status> {
+    let next_offset = offsets.end;
+    let records = offsets.map(|offset| v1::Record { offset, ..v1::Record::default() }).collect();
+    Ok(SubscribeResponse { shard: 0, records, next_offset, millis_behind_latest: 0 })
+}
+
+fn asked(fake: &Fake) -> Vec<Wire> {
+    fake.subscribes().into_iter().map(|request| request.position.unwrap().position.unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_broken_subscription_goes_on_at_the_record_after_its_last() {
+    let fake = Fake::pushing(|number, _| match number {
+        0 => vec![push(10..13), push(13..13), Err(Status::unavailable("the server closes"))],
+        1 => vec![push(13..14)],
+        _ => vec![push(14..16), Err(Status::not_found("the stream was deleted"))],
+    });
+    let mut records = fake.serve().consumer().subscribe("flights", Position::TrimHorizon).await.unwrap();
+    for offset in 10..16 {
+        assert_eq!(records.next().await.unwrap().unwrap().offset, offset);
+    }
+    assert_eq!(records.next().await.unwrap_err().kind(), Kind::NotFound);
+    assert!(records.next().await.unwrap().is_none(), "an error is the last item");
+    let trim_horizon = Wire::TrimHorizon(v1::position::TrimHorizon {});
+    assert_eq!(asked(&fake), [trim_horizon, Wire::Offset(13), Wire::Offset(14)]);
+}
+
+#[tokio::test]
+async fn latest_means_the_moment_of_subscribing_also_after_a_broken_connection() {
+    let fake = Fake::pushing(|number, _| match number {
+        0 => vec![Err(Status::unavailable("the server closes"))],
+        _ => vec![push(20..21)],
+    });
+    let mut records = fake.serve().consumer().subscribe("flights", Position::Latest).await.unwrap();
+    assert_eq!(records.next().await.unwrap().unwrap().offset, 20);
+    assert_eq!(asked(&fake), [Wire::Offset(20), Wire::Offset(20)]);
+}
+
+#[tokio::test]
+async fn a_shard_that_is_not_there_is_named() {
+    let fake = Fake::pushing(|_, _| Vec::new());
+    let consumer = fake.serve().consumer();
+    let error = consumer.subscribe_shard("flights", 1, Position::Latest).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert_eq!(error.message(), "stream \"flights\" has no shard 1");
+}

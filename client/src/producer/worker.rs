@@ -1,0 +1,239 @@
+//! The task behind a producer: keeps batches under way, and settles or retries their records.
+//!
+//! It never holds more than the queue's bytes, never settles a record twice, and never tries a record again that may
+//! have been stored unless it was told to.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::ExponentialBackoff;
+use millrace_proto::v1::PutResponse;
+use millrace_proto::v1::record_service_client::RecordServiceClient;
+use tokio::time::{Instant, sleep_until};
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::batch::Batch;
+use super::fate::abandoned;
+use super::link::Link;
+use super::queue::Queue;
+use super::settings::ProducerSettings;
+use super::verdict::Verdicts;
+use crate::{Error, Kind};
+
+/// How long a batch may go without an answer on a connection that is alive.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
+
+pub(super) struct Worker {
+    records: RecordServiceClient<Channel>,
+    stream: Arc<str>,
+    settings: ProducerSettings,
+    queue: Arc<Queue>,
+    link: Option<Link>,
+    /// Sent and not answered, in the order sent.
+    in_flight: VecDeque<Sent>,
+    /// To be sent before anything new.
+    again: VecDeque<Batch>,
+    /// Nothing is sent before.
+    hold_until: Option<Instant>,
+    /// The waits after failures in a row.
+    delays: Option<ExponentialBackoff>,
+}
+
+struct Sent {
+    batch: Batch,
+    at: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(
+        records: RecordServiceClient<Channel>,
+        stream: Arc<str>,
+        settings: ProducerSettings,
+        queue: Arc<Queue>,
+    ) -> Self {
+        Self {
+            records,
+            stream,
+            settings,
+            queue,
+            link: None,
+            in_flight: VecDeque::new(),
+            again: VecDeque::new(),
+            hold_until: None,
+            delays: None,
+        }
+    }
+
+    /// Works until the queue is closed and everything in it is settled.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.fill(Instant::now());
+            self.queue.publish_settled(self.lowest_held());
+            if self.queue.is_drained() && self.again.is_empty() && self.in_flight.is_empty() {
+                return;
+            }
+            let alarm = self.alarm();
+            tokio::select! {
+                answer = next_answer(&mut self.link) => self.on_answer(answer),
+                () = self.queue.wake.notified() => {}
+                () = ring(alarm) => self.check_timeout(),
+            }
+        }
+    }
+
+    /// Sends what may be sent now.
+    fn fill(&mut self, now: Instant) {
+        if self.hold_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.hold_until = None;
+        while self.in_flight.len() < self.settings.in_flight_max {
+            let idle = self.in_flight.is_empty();
+            let Some(batch) = self.again.pop_front().or_else(|| self.queue.pop(idle, now)) else { break };
+            let request = batch.request(&self.stream);
+            self.link.get_or_insert_with(|| Link::open(self.records.clone())).send(request);
+            self.in_flight.push_back(Sent { batch, at: now });
+        }
+    }
+
+    fn lowest_held(&self) -> Option<u64> {
+        let sent = self.in_flight.iter().map(|sent| sent.batch.first_seq());
+        sent.chain(self.again.iter().map(Batch::first_seq)).min()
+    }
+
+    /// When there is something to do though nothing happens.
+    fn alarm(&self) -> Option<Instant> {
+        let room = self.in_flight.len() < self.settings.in_flight_max;
+        let send = self.hold_until.or_else(|| if room { self.queue.linger_ends() } else { None });
+        let timeout = self.in_flight.front().map(|sent| sent.at + ANSWER_TIME_MAX);
+        send.into_iter().chain(timeout).min()
+    }
+
+    fn check_timeout(&mut self) {
+        if self.in_flight.front().is_some_and(|sent| sent.at.elapsed() >= ANSWER_TIME_MAX) {
+            let message = format!("the server gave no answer for {ANSWER_TIME_MAX:?}");
+            self.on_broken(Error::new(Kind::Unavailable, message).with_unknown_outcome(true), false);
+        }
+    }
+
+    fn on_answer(&mut self, answer: Option<Result<PutResponse, Status>>) {
+        match answer {
+            Some(Ok(response)) => self.on_response(response),
+            Some(Err(status)) => self.on_broken(status.into(), false),
+            // What the server did not answer before it ended the call in good order, it did not take.
+            None => self.on_broken(Error::new(Kind::Unavailable, "the server ended the call"), true),
+        }
+    }
+
+    fn on_response(&mut self, response: PutResponse) {
+        let Some(Sent { batch, .. }) = self.in_flight.pop_front() else {
+            return self.on_broken(Error::malformed("a request to its answer"), false);
+        };
+        if response.results.len() != batch.len() {
+            let error = Error::malformed("a result for each record");
+            self.fail(batch, &error);
+            return self.on_broken(error, false);
+        }
+        let may_retry = self.may_retry(&batch);
+        let mut verdicts = Verdicts::new(may_retry, self.settings.retry.unknown);
+        let (freed, retry) = batch.settle(response.results, |result| verdicts.decide(result));
+        self.queue.release(freed);
+        if let Some((count, error)) = verdicts.failures() {
+            self.queue.note_failures(count, error);
+        }
+        if retry.is_empty() {
+            self.delays = None;
+        } else {
+            self.hold(verdicts.retry_after());
+            self.retry(retry);
+        }
+    }
+
+    /// The call is over: sorts what was under way into failed and to be tried again.
+    fn on_broken(&mut self, error: Error, in_good_order: bool) {
+        let unsent = self.link.take().map_or(0, Link::close);
+        let left = if in_good_order { 0 } else { self.in_flight.len().saturating_sub(unsent) };
+        if self.in_flight.is_empty() {
+            return;
+        }
+        tracing::debug!(stream = %self.stream, %error, left, unsent, "put call broke");
+        for (index, Sent { batch, .. }) in std::mem::take(&mut self.in_flight).into_iter().enumerate() {
+            // The server's refusal is about the oldest request that it had not answered.
+            let refused = index == 0 && !error.may_have_applied();
+            let unstored = index >= left || refused;
+            let retry = if unstored {
+                error.is_retryable() || (index >= left && left > 0)
+            } else {
+                error.is_retryable() && self.settings.retry.unknown
+            };
+            if retry && self.may_retry(&batch) {
+                self.retry(batch);
+            } else {
+                self.fail(batch, &error.clone().with_unknown_outcome(!unstored));
+            }
+        }
+        self.hold(error.retry_after());
+    }
+
+    fn may_retry(&self, batch: &Batch) -> bool {
+        batch.begun().elapsed() < self.settings.retry.time_max
+    }
+
+    fn fail(&self, batch: Batch, error: &Error) {
+        self.queue.note_failures(batch.len() as u64, error);
+        self.queue.release(batch.fail(error));
+    }
+
+    /// Puts records in line for another try, in one batch with those before where they fit.
+    fn retry(&mut self, batch: Batch) {
+        match self.again.back_mut() {
+            Some(last)
+                if last.len() + batch.len() <= self.settings.batch_records_max
+                    && last.bytes() + batch.bytes() <= self.settings.batch_bytes_max =>
+            {
+                last.append(batch);
+            }
+            _ => self.again.push_back(batch),
+        }
+    }
+
+    /// Sends nothing for as long as the server asks, or else for the next wait of the back-off.
+    fn hold(&mut self, asked: Option<Duration>) {
+        let delay = asked.filter(|asked| !asked.is_zero()).unwrap_or_else(|| {
+            let delays = self.delays.get_or_insert_with(|| self.settings.retry.delays());
+            delays.next().unwrap_or(self.settings.retry.delay_max)
+        });
+        let until = Instant::now() + delay;
+        self.hold_until = Some(self.hold_until.map_or(until, |before| before.max(until)));
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Something is left only when the runtime ends under it; senders that wait must learn of it.
+        for sent in std::mem::take(&mut self.in_flight) {
+            self.fail(sent.batch, &abandoned());
+        }
+        for batch in std::mem::take(&mut self.again) {
+            self.fail(batch, &abandoned().with_unknown_outcome(false));
+        }
+        self.queue.abandon();
+    }
+}
+
+async fn next_answer(link: &mut Option<Link>) -> Option<Result<PutResponse, Status>> {
+    match link {
+        Some(link) => link.answer().await,
+        None => pending().await,
+    }
+}
+
+async fn ring(alarm: Option<Instant>) {
+    match alarm {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}

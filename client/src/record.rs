@@ -1,0 +1,87 @@
+//! Records as a program sees them: to put, placed, and read. Bytes are never looked into.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use millrace_proto::v1;
+
+pub use millrace_proto::v1::Placed;
+
+/// A record to put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutRecord {
+    /// 1 to 256 characters; its MD5 routes the record to a shard, so that records of one key keep their order.
+    pub partition_key: String,
+    /// A decimal 128-bit hash key that overrides the partition key's.
+    pub explicit_hash_key: Option<String>,
+    /// The record's bytes; with the partition key at most the stream's limit, by default 1 MiB.
+    pub data: Bytes,
+}
+
+impl PutRecord {
+    /// A record routed by its partition key.
+    pub fn new(partition_key: impl Into<String>, data: impl Into<Bytes>) -> Self {
+        Self { partition_key: partition_key.into(), explicit_hash_key: None, data: data.into() }
+    }
+
+    /// The same record, routed by a hash key instead.
+    #[must_use]
+    pub fn with_explicit_hash_key(mut self, hash_key: u128) -> Self {
+        self.explicit_hash_key = Some(hash_key.to_string());
+        self
+    }
+
+    /// What the record counts against limits, in bytes: data plus partition key.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.data.len() + self.partition_key.len()
+    }
+}
+
+impl From<PutRecord> for v1::PutRecord {
+    fn from(record: PutRecord) -> Self {
+        Self { partition_key: record.partition_key, explicit_hash_key: record.explicit_hash_key, data: record.data }
+    }
+}
+
+/// A record that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The stream it was read from.
+    pub stream: Arc<str>,
+    /// The shard it lies in.
+    pub shard: u32,
+    /// Its place in the shard: dense, ascending.
+    pub offset: u64,
+    /// When the server appended it, to the millisecond; never falls within a shard.
+    pub arrival_time: SystemTime,
+    /// The key it was put with.
+    pub partition_key: String,
+    /// Its bytes, as they were put.
+    pub data: Bytes,
+}
+
+impl Record {
+    pub(crate) fn from_wire(stream: &Arc<str>, shard: u32, record: v1::Record) -> Self {
+        Self {
+            stream: Arc::clone(stream),
+            shard,
+            offset: record.offset,
+            arrival_time: system_time(record.arrival_time_ms),
+            partition_key: record.partition_key,
+            data: record.data,
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch as a time; a time before the epoch is the epoch.
+pub(crate) fn system_time(unix_ms: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0))
+}
+
+/// A time as milliseconds since the Unix epoch; a time before the epoch is the epoch.
+pub(crate) fn unix_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
