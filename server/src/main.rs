@@ -1,3 +1,7 @@
 //! The `millrace` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    millrace_server::cli::main()
+}

@@ -1,0 +1,235 @@
+//! `millrace stream`: creates, shows, changes and deletes streams.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Subcommand;
+use millrace_client::proto::{CreateStreamRequest, ShardQuota, Stream, UpdateStreamRequest};
+use serde::Serialize;
+
+use super::confirm::{ConfirmArgs, confirm};
+use super::limit::Limit;
+use super::output::{OutputArgs, bytes, bytes_per_second, count, duration, facts, records_per_second, table, time};
+use super::{Endpoint, Result};
+
+/// Create, show, change and delete streams.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  millrace stream create flights --shards 2 --retention 168h
+  millrace stream update flights --in-bytes-per-second 4MiB
+  millrace stream describe flights --output json
+  millrace shards calc --help               how many shards a load needs")]
+pub(super) struct StreamArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create a stream.
+    Create {
+        /// The stream's name.
+        name: String,
+        /// Shards: what the stream takes and gives in parallel. `millrace shards calc` tells how many.
+        #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        shards: u32,
+        #[command(flatten)]
+        settings: SettingArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// List streams.
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show a stream with its shards.
+    Describe {
+        /// The stream's name.
+        name: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Change a stream; what is not named stays.
+    #[command(arg_required_else_help = true)]
+    Update {
+        /// The stream's name.
+        name: String,
+        #[command(flatten)]
+        settings: SettingArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Delete a stream and its records.
+    Delete {
+        /// The stream's name.
+        name: String,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct SettingArgs {
+    /// How long a record is kept: 1h to 8760h. The server's default is 24h.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    retention: Option<Duration>,
+    /// The most that one record may hold, partition key included: to 10MiB. The server's default is 1MiB.
+    #[arg(long, value_name = "SIZE")]
+    record_size_max: Option<ByteSize>,
+    /// What each shard takes a second; "off" for no limit. The server's default is 1MiB.
+    #[arg(long, value_name = "SIZE")]
+    in_bytes_per_second: Option<Limit<ByteSize>>,
+    /// Records that each shard takes a second; "off" for no limit. The server's default is 1000.
+    #[arg(long, value_name = "COUNT")]
+    in_records_per_second: Option<Limit<u64>>,
+    /// What each shard gives a second; "off" for no limit. The server's default is 2MiB.
+    #[arg(long, value_name = "SIZE")]
+    out_bytes_per_second: Option<Limit<ByteSize>>,
+}
+
+pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
+    let admin = endpoint.client()?.admin();
+    match args.command {
+        Command::Create { name, shards, settings, output } => {
+            output.write(&StreamView::of(admin.create_stream(settings.create(name, shards)).await?), described)
+        }
+        Command::List { output } => {
+            let streams: Vec<_> = admin.list_streams().await?.into_iter().map(StreamView::of).collect();
+            output.write(&streams, |streams| listed(streams))
+        }
+        Command::Describe { name, output } => {
+            output.write(&StreamView::of(admin.describe_stream(&name).await?), described)
+        }
+        Command::Update { name, settings, output } => {
+            output.write(&StreamView::of(admin.update_stream(settings.update(name)).await?), described)
+        }
+        Command::Delete { name, confirm: flags } => {
+            confirm(flags, &format!("delete stream {name} with all its records"))?;
+            Ok(admin.delete_stream(&name).await?)
+        }
+    }
+}
+
+impl SettingArgs {
+    fn create(self, name: String, shard_count: u32) -> CreateStreamRequest {
+        CreateStreamRequest {
+            name,
+            shard_count,
+            retention_ms: self.retention_ms(),
+            record_bytes_max: self.record_size_max.map(|size| size.as_u64()),
+            in_bytes_per_second: self.in_bytes_per_second.map(Limit::on_wire),
+            in_records_per_second: self.in_records_per_second.map(Limit::on_wire),
+            out_bytes_per_second: self.out_bytes_per_second.map(Limit::on_wire),
+        }
+    }
+
+    fn update(self, name: String) -> UpdateStreamRequest {
+        UpdateStreamRequest {
+            name,
+            retention_ms: self.retention_ms(),
+            record_bytes_max: self.record_size_max.map(|size| size.as_u64()),
+            in_bytes_per_second: self.in_bytes_per_second.map(Limit::on_wire),
+            in_records_per_second: self.in_records_per_second.map(Limit::on_wire),
+            out_bytes_per_second: self.out_bytes_per_second.map(Limit::on_wire),
+        }
+    }
+
+    fn retention_ms(&self) -> Option<u64> {
+        self.retention.map(|retention| u64::try_from(retention.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+#[derive(Serialize)]
+struct StreamView {
+    name: String,
+    retention_ms: u64,
+    record_bytes_max: u64,
+    quota: QuotaView,
+    created_at: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shards: Vec<ShardView>,
+}
+
+/// Zero is no limit.
+#[derive(Serialize)]
+struct QuotaView {
+    in_bytes_per_second: u64,
+    in_records_per_second: u64,
+    out_bytes_per_second: u64,
+}
+
+#[derive(Serialize)]
+struct ShardView {
+    shard: u32,
+    hash_key_start: String,
+    hash_key_end: String,
+    trim_offset: u64,
+    next_offset: u64,
+}
+
+impl StreamView {
+    fn of(stream: Stream) -> Self {
+        let ShardQuota { in_bytes_per_second, in_records_per_second, out_bytes_per_second } =
+            stream.quota.unwrap_or_default();
+        let shards = stream.shards.into_iter().map(|shard| ShardView {
+            shard: shard.shard,
+            hash_key_start: shard.hash_key_start,
+            hash_key_end: shard.hash_key_end,
+            trim_offset: shard.trim_offset,
+            next_offset: shard.next_offset,
+        });
+        Self {
+            name: stream.name,
+            retention_ms: stream.retention_ms,
+            record_bytes_max: stream.record_bytes_max,
+            quota: QuotaView { in_bytes_per_second, in_records_per_second, out_bytes_per_second },
+            created_at: time(stream.created_at_ms),
+            shards: shards.collect(),
+        }
+    }
+}
+
+fn listed(streams: &[StreamView]) -> String {
+    let heading = ["NAME", "RETENTION", "RECORD MAX", "IN/SHARD", "RECORDS IN/SHARD", "OUT/SHARD", "CREATED"];
+    table(
+        heading,
+        streams.iter().map(|stream| {
+            [
+                stream.name.clone(),
+                duration(stream.retention_ms),
+                bytes(stream.record_bytes_max),
+                bytes_per_second(stream.quota.in_bytes_per_second),
+                records_per_second(stream.quota.in_records_per_second),
+                bytes_per_second(stream.quota.out_bytes_per_second),
+                stream.created_at.clone(),
+            ]
+        }),
+    )
+}
+
+fn described(stream: &StreamView) -> String {
+    let facts = facts([
+        ("name", stream.name.clone()),
+        ("retention", duration(stream.retention_ms)),
+        ("record max", bytes(stream.record_bytes_max)),
+        ("in, each shard", bytes_per_second(stream.quota.in_bytes_per_second)),
+        ("records in, each shard", records_per_second(stream.quota.in_records_per_second)),
+        ("out, each shard", bytes_per_second(stream.quota.out_bytes_per_second)),
+        ("created", stream.created_at.clone()),
+    ]);
+    let shards = table(
+        ["SHARD", "FIRST", "NEXT", "KEPT", "HASH KEYS"],
+        stream.shards.iter().map(|shard| {
+            [
+                shard.shard.to_string(),
+                shard.trim_offset.to_string(),
+                shard.next_offset.to_string(),
+                count(shard.next_offset.saturating_sub(shard.trim_offset)),
+                format!("{} - {}", shard.hash_key_start, shard.hash_key_end),
+            ]
+        }),
+    );
+    format!("{facts}\n{shards}")
+}

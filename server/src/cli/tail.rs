@@ -1,0 +1,172 @@
+//! `millrace tail`: prints a stream's records as they come.
+
+use std::io::{BufWriter, Write, stdout};
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures::{FutureExt, StreamExt};
+use millrace_client::{Position, Record};
+use serde::Serialize;
+
+use super::output::{Format, OutputArgs};
+use super::{Endpoint, Result};
+
+/// Print a stream's records as they come, until interrupted.
+///
+/// Text is each record's data and a newline; JSON is a line a record, with its place and time.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  millrace tail flights                               from now on
+  millrace tail flights --from trim-horizon -n 10     the ten oldest
+  millrace tail flights --from 15m --output json      of the last quarter of an hour, with their places
+  millrace tail flights --from 2026-11-23T08:00:00Z --shard 0
+  millrace tail flights --from 4711 --shard 0         from an offset")]
+pub(super) struct TailArgs {
+    /// The stream's name.
+    stream: String,
+    /// Where to start: trim-horizon, latest, an offset, a time in RFC 3339, or how long ago (15m, 2h).
+    #[arg(long, value_name = "POSITION", default_value = "latest")]
+    from: From,
+    /// Only this shard; otherwise all, in no order between them.
+    #[arg(long)]
+    shard: Option<u32>,
+    /// End after so many records.
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    records: Option<u64>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// A position as a flag's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct From(Position);
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(offset) = text.parse() {
+            return Ok(Self(Position::Offset(offset)));
+        }
+        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+            return Ok(Self(Position::Time(time.into())));
+        }
+        if let Ok(ago) = humantime::parse_duration(text) {
+            return Ok(Self(Position::Time(SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH))));
+        }
+        match text {
+            "trim-horizon" => Ok(Self(Position::TrimHorizon)),
+            "latest" => Ok(Self(Position::Latest)),
+            _ => {
+                Err("want trim-horizon, latest, an offset, a time like 2026-11-23T08:00:00Z, or how long ago, like 15m"
+                    .to_owned())
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct RecordView<'a> {
+    stream: &'a str,
+    shard: u32,
+    offset: u64,
+    arrival_time: String,
+    partition_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+    /// In place of `data` where that is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+}
+
+pub(super) async fn run(args: TailArgs, endpoint: &Endpoint) -> Result<()> {
+    let consumer = endpoint.client()?.consumer();
+    let From(position) = args.from;
+    let mut records = match args.shard {
+        Some(shard) => consumer.subscribe_shard(&args.stream, shard, position).await?,
+        None => consumer.subscribe(&args.stream, position).await?,
+    };
+    let mut out = BufWriter::new(stdout());
+    let mut left = args.records.unwrap_or(u64::MAX);
+    while left > 0 {
+        let Some(record) = records.next().await? else { break };
+        write(&mut out, &record, args.output.output)?;
+        left -= 1;
+        // Flush only when nothing more is at hand: a burst is written at once, a single record without delay.
+        while left > 0 {
+            let Some(Some(record)) = StreamExt::next(&mut records).now_or_never() else { break };
+            write(&mut out, &record?, args.output.output)?;
+            left -= 1;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn write(out: &mut impl Write, record: &Record, format: Format) -> Result<()> {
+    match format {
+        Format::Table => {
+            out.write_all(&record.data)?;
+            if record.data.last() != Some(&b'\n') {
+                out.write_all(b"\n")?;
+            }
+        }
+        Format::Json => {
+            serde_json::to_writer(&mut *out, &view(record)).map_err(std::io::Error::from)?;
+            out.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
+fn view(record: &Record) -> RecordView<'_> {
+    let data = std::str::from_utf8(&record.data).ok();
+    RecordView {
+        stream: &record.stream,
+        shard: record.shard,
+        offset: record.offset,
+        arrival_time: DateTime::<Utc>::from(record.arrival_time).to_rfc3339_opts(SecondsFormat::Millis, true),
+        partition_key: &record.partition_key,
+        data,
+        data_base64: data.is_none().then(|| BASE64_STANDARD.encode(&record.data)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn a_position_is_a_word_an_offset_a_time_or_an_age() {
+        let at = |text: &str| text.parse::<From>().unwrap().0;
+        assert_eq!(at("trim-horizon"), Position::TrimHorizon);
+        assert_eq!(at("latest"), Position::Latest);
+        assert_eq!(at("4711"), Position::Offset(4711));
+        assert_eq!(at("1970-01-01T00:01:00+00:00"), Position::Time(UNIX_EPOCH + Duration::from_secs(60)));
+        let Position::Time(ago) = at("15m") else { panic!("an age is a time") };
+        assert!(SystemTime::now().duration_since(ago).unwrap() >= Duration::from_secs(900));
+        assert!("yesterday".parse::<From>().unwrap_err().contains("trim-horizon"));
+    }
+
+    #[test]
+    fn data_that_is_not_text_is_written_in_base64() {
+        let record = |data: &'static [u8]| Record {
+            stream: "flights".into(),
+            shard: 1,
+            offset: 2,
+            arrival_time: UNIX_EPOCH,
+            partition_key: "UA".into(),
+            data: data.into(),
+        };
+        let json = |data| serde_json::to_string(&view(&record(data))).unwrap();
+        let head = r#"{"stream":"flights","shard":1,"offset":2,"arrival_time":"1970-01-01T00:00:00.000Z","partition_key":"UA""#;
+        assert_eq!(json(b"{}"), format!(r#"{head},"data":"{{}}"}}"#));
+        assert_eq!(json(b"\xff"), format!(r#"{head},"data_base64":"/w=="}}"#));
+    }
+}
