@@ -1,0 +1,153 @@
+//! Batches to Parquet files: one file for each hour, with Iceberg field ids and the statistics that a manifest needs.
+//!
+//! It must never give a file a name that depends on anything but delivery, batch and hour.
+
+mod encode;
+mod split;
+mod statistics;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef as ArrowSchemaRef;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, SchemaRef, Struct};
+use parquet::file::metadata::ParquetMetaData;
+
+use super::names::hour_folder;
+use super::store::Store;
+use super::upload::upload;
+use super::{Error, FileNames, Result, schema};
+
+/// How Parquet files are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParquetSettings {
+    /// The codec of the pages. Default: Snappy.
+    pub compression: Compression,
+    /// The most rows of a row group. Default: 1,048,576.
+    pub row_group_rows_max: usize,
+    /// Whether columns of few distinct values are written as a dictionary. Default: yes.
+    pub dictionary: bool,
+    /// How many files of a batch are encoded and uploaded at once. Default: 2.
+    pub files_in_parallel: usize,
+}
+
+impl Default for ParquetSettings {
+    fn default() -> Self {
+        Self {
+            compression: Compression::Snappy,
+            row_group_rows_max: 1024 * 1024,
+            dictionary: true,
+            files_in_parallel: 2,
+        }
+    }
+}
+
+/// The codec of Parquet pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Fast, and read everywhere.
+    #[default]
+    Snappy,
+    /// Smaller, at level 3.
+    Zstd,
+    /// For old readers.
+    Gzip,
+    /// None.
+    None,
+}
+
+impl std::str::FromStr for Compression {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "snappy" => Ok(Self::Snappy),
+            "zstd" => Ok(Self::Zstd),
+            "gzip" => Ok(Self::Gzip),
+            "none" => Ok(Self::None),
+            _ => Err(Error::Invalid(format!(
+                "the Parquet compression {text:?} is unknown; allowed are snappy, zstd, gzip and none"
+            ))),
+        }
+    }
+}
+
+/// What the files belong to.
+#[derive(Debug, Clone)]
+pub struct ParquetTarget {
+    /// The table's folder below the store's root, such as `default/flights`.
+    pub table_root: String,
+    /// Whose files they are.
+    pub names: FileNames,
+    /// The schema that the files get: the newest.
+    pub schema: SchemaRef,
+    /// The table's partition spec: `hour` of the time column.
+    pub partition_spec_id: i32,
+    /// The time column's name.
+    pub time_column: String,
+}
+
+/// Writes the batches as Parquet files, one for each hour of the time column, in the order of the hours.
+///
+/// Batches of older schemas are brought to the target's; empty ones are skipped. Files that are there already are
+/// overwritten. When this returns, all files are durable; after an error some may be there.
+pub async fn write(
+    store: &Store,
+    settings: &ParquetSettings,
+    target: &ParquetTarget,
+    batches: Vec<RecordBatch>,
+) -> Result<Vec<DataFile>> {
+    let arrow_schema = iceberg::arrow::schema_to_arrow_schema(&target.schema).map_err(schema::invalid)?;
+    let arrow_schema: ArrowSchemaRef = Arc::new(arrow_schema);
+    let (schema, time_column) = (Arc::clone(&arrow_schema), target.time_column.clone());
+    let hours = blocking(move || split::by_hour(batches, &schema, &time_column)).await??;
+    let files = futures::stream::iter(hours).map(|(hour, batches)| {
+        let (schema, settings) = (Arc::clone(&arrow_schema), settings.clone());
+        async move {
+            let (bytes, metadata) = blocking(move || encode::encode(&schema, &settings, &batches)).await??;
+            write_file(store, target, hour, bytes, &metadata).await
+        }
+    });
+    files.buffered(settings.files_in_parallel.max(1)).try_collect().await
+}
+
+async fn write_file(
+    store: &Store,
+    target: &ParquetTarget,
+    hour: i32,
+    bytes: Vec<u8>,
+    metadata: &ParquetMetaData,
+) -> Result<DataFile> {
+    let (folder, name) = (hour_folder(i64::from(hour)), target.names.part(0, "parquet"));
+    let path = store.path(&format!("{}/data/{folder}/{name}", target.table_root));
+    let statistics = statistics::collect(&target.schema, metadata)?;
+    let mut file = DataFileBuilder::default();
+    file.content(DataContentType::Data)
+        .file_path(store.url(&path))
+        .file_format(DataFileFormat::Parquet)
+        .partition(Struct::from_iter([Some(Literal::int(hour))]))
+        .partition_spec_id(target.partition_spec_id)
+        .record_count(u64::try_from(metadata.file_metadata().num_rows()).unwrap_or_default())
+        .file_size_in_bytes(bytes.len() as u64)
+        .column_sizes(statistics.column_sizes)
+        .value_counts(statistics.value_counts)
+        .null_value_counts(statistics.null_value_counts)
+        .lower_bounds(statistics.lower_bounds)
+        .upper_bounds(statistics.upper_bounds)
+        .split_offsets(Some(metadata.row_groups().iter().filter_map(|group| group.file_offset()).collect()));
+    let file = file.build().map_err(schema::invalid)?;
+    upload(store, &path, Bytes::from(bytes)).await?;
+    Ok(file)
+}
+
+/// Runs work that takes the processor for long where it holds up no other task.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Invalid(format!("writing Parquet broke off: {error}")))
+}
+
+#[cfg(test)]
+mod tests;
