@@ -38,12 +38,16 @@ pub enum Kind {
 pub struct Error {
     kind: Kind,
     message: String,
+    /// The field of the request that breaks the rule.
+    field: Option<&'static str>,
+    /// The objects it is about: a noun and a name.
+    about: Vec<(&'static str, String)>,
 }
 
 impl Error {
     /// An error of a kind, in words: lower case, no full stop, naming the object, the value and the limit.
     pub fn new(kind: Kind, message: impl fmt::Display) -> Self {
-        Self { kind, message: message.to_string() }
+        Self { kind, message: message.to_string(), field: None, about: Vec::new() }
     }
 
     /// Shorthand for [`Kind::Invalid`].
@@ -56,10 +60,41 @@ impl Error {
         Self::new(Kind::NotFound, message)
     }
 
+    /// Shorthand for [`Kind::Unavailable`].
+    pub fn unavailable(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Unavailable, message)
+    }
+
+    /// Names the request's field that breaks the rule.
+    #[must_use]
+    pub fn in_field(mut self, field: &'static str) -> Self {
+        self.field = Some(field);
+        self
+    }
+
+    /// Names an object that the error is about, for callers that look at details rather than words.
+    #[must_use]
+    pub fn about(mut self, noun: &'static str, name: impl fmt::Display) -> Self {
+        self.about.push((noun, name.to_string()));
+        self
+    }
+
     /// What the caller can do.
     #[must_use]
     pub const fn kind(&self) -> &Kind {
         &self.kind
+    }
+
+    /// The field of the request that breaks the rule.
+    #[must_use]
+    pub const fn field(&self) -> Option<&'static str> {
+        self.field
+    }
+
+    /// The objects that the error is about, as noun and name.
+    #[must_use]
+    pub fn objects(&self) -> &[(&'static str, String)] {
+        &self.about
     }
 
     /// Whether the same call may succeed later.

@@ -1,1 +1,70 @@
 //! The wire: gRPC and HTTP handlers. They check shapes, call a service and map errors; they decide nothing.
+
+mod status;
+pub mod http;
+mod stream;
+mod record;
+
+use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
+use millrace_proto::v1::stream_service_server::{self, StreamServiceServer};
+use tonic::service::{Routes, RoutesBuilder};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+pub use status::DOMAIN;
+
+use crate::streams::Streams;
+
+/// What the handlers call.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Streams and their records.
+    pub streams: Streams,
+}
+
+/// The services that report their health, by their gRPC names; the empty name is the whole server.
+const SERVICE_NAMES: [&str; 3] = ["", stream_service_server::SERVICE_NAME, record_service_server::SERVICE_NAME];
+
+/// What a message holds beside the bytes that its own limit counts: field tags, hash keys, offsets.
+const MESSAGE_OVERHEAD_BYTES: u64 = 1 << 20;
+
+/// All gRPC services, with health and reflection.
+///
+/// # Errors
+/// Where the wire's own descriptors cannot be read: a bug.
+pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, tonic_reflection::server::Error> {
+    let settings = services.streams.settings();
+    // A put past its own limit must reach the handler, which says so in words; only what is far past it is cut here.
+    let put_bytes_max = message_bytes(settings.put_bytes_max.as_u64().saturating_mul(2));
+    // One record is always given, however small the limit of a read.
+    let read_bytes_max = message_bytes(settings.get_bytes_max.as_u64().max(settings.subscribe_bytes_max.as_u64()))
+        .saturating_add(message_bytes(settings.record_bytes_max.as_u64()));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(millrace_proto::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let mut routes = RoutesBuilder::default();
+    routes
+        .add_service(tonic_health::pb::health_server::HealthServer::new(
+            tonic_health::server::HealthService::from_health_reporter(health.clone()),
+        ))
+        .add_service(reflection)
+        .add_service(StreamServiceServer::new(stream::StreamHandler::new(services.streams.clone())))
+        .add_service(
+            RecordServiceServer::new(record::RecordHandler::new(services.streams.clone()))
+                .max_decoding_message_size(put_bytes_max)
+                .max_encoding_message_size(read_bytes_max),
+        );
+    Ok(routes.routes())
+}
+
+fn message_bytes(payload: u64) -> usize {
+    usize::try_from(payload.saturating_add(MESSAGE_OVERHEAD_BYTES)).unwrap_or(usize::MAX)
+}
+
+/// Reports all services as serving, or as not: when they open, and when they drain.
+pub async fn set_serving(health: &HealthReporter, serving: bool) {
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for name in SERVICE_NAMES {
+        health.set_service_status(name, status).await;
+    }
+}

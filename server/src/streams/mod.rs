@@ -1,1 +1,27 @@
 //! Streams: their shards, quotas and retention, and the way of records into and out of the log.
+//!
+//! Nothing here knows the wire. [`Streams`] is a cheap handle; every call checks its own limits.
+
+mod name;
+mod hash_key;
+mod settings;
+mod quota;
+mod options;
+mod metrics;
+mod state;
+mod registry;
+mod put;
+mod read;
+mod subscribe;
+mod retention;
+
+pub use hash_key::HashKeyRange;
+pub use name::{NAME_CHARS_MAX, StreamName};
+pub use options::{StreamOptions, StreamSpec};
+pub use put::{PendingPut, Placed, PutFailure, PutFailureKind, PutRecord, PutResult};
+pub use quota::ShardQuota;
+pub use read::{Position, ShardRecords};
+pub use registry::Streams;
+pub use settings::StreamSettings;
+pub use state::{ShardState, StreamState};
+pub use subscribe::Subscription;

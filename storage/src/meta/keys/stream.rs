@@ -41,6 +41,9 @@ pub struct StreamValue {
     /// The declaration in TOML where a pipeline made the stream; empty otherwise.
     #[prost(string, tag = "9")]
     pub spec_toml: String,
+    /// Whether its deletion has begun: the log may have lost some of it, and opening the streams finishes the rest.
+    #[prost(bool, tag = "10")]
+    pub deleting: bool,
 }
 
 impl Key for StreamKey {

@@ -1,0 +1,209 @@
+//! `RecordService`: the data plane. Payload bytes pass through without a copy.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use millrace_proto::v1;
+use millrace_proto::v1::record_service_server::RecordService;
+use millrace_storage::log::{Offset, ReadLimit, Record, ShardId};
+use millrace_storage::time::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::error::Error;
+use crate::streams::{
+    PendingPut, Placed, Position, PutFailure, PutFailureKind, PutRecord, PutResult, ShardRecords, StreamName, Streams,
+};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[derive(Debug)]
+pub(super) struct RecordHandler {
+    streams: Streams,
+}
+
+impl RecordHandler {
+    pub(super) const fn new(streams: Streams) -> Self {
+        Self { streams }
+    }
+}
+
+#[tonic::async_trait]
+impl RecordService for RecordHandler {
+    async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+        let pending = begin(&self.streams, request.into_inner()).await?;
+        Ok(Response::new(answer(pending.durable().await)))
+    }
+
+    type PutStreamStream = Answers<v1::PutResponse>;
+
+    async fn put_stream(
+        &self,
+        request: Request<Streaming<v1::PutRequest>>,
+    ) -> Result<Response<Self::PutStreamStream>, Status> {
+        let settings = self.streams.settings();
+        let (sender, pending) = mpsc::channel(settings.put_stream_requests_max.max(1) as usize);
+        let window = Window::new(settings.put_stream_bytes_max.as_u64());
+        tokio::spawn(take_puts(self.streams.clone(), request.into_inner(), window, sender));
+        let answers = ReceiverStream::new(pending).then(|put: Result<InFlight, Status>| async {
+            let InFlight { put, _room } = put?;
+            Ok(answer(put.durable().await))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        let request = request.into_inner();
+        let stream = StreamName::try_from(request.stream)?;
+        let position = position(request.position)?;
+        let limit = ReadLimit { records_max: request.records_max as usize, bytes_max: request.bytes_max as usize };
+        let read = self.streams.get_records(&stream, ShardId(request.shard), position, limit).await?;
+        Ok(Response::new(v1::GetResponse {
+            next_offset: read.next_offset.0,
+            millis_behind_latest: read.millis_behind_latest,
+            records: records(read.records)?,
+        }))
+    }
+
+    type SubscribeStream = Answers<v1::SubscribeResponse>;
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let request = request.into_inner();
+        let stream = StreamName::try_from(request.stream)?;
+        let position = position(request.position)?;
+        let subscription = self.streams.subscribe(&stream, request.shard.map(ShardId), position).await?;
+        let pushed = subscription.map(|read| {
+            let ShardRecords { shard, records: read, next_offset, millis_behind_latest } = read?;
+            let (shard, next_offset) = (shard.0, next_offset.0);
+            Ok(v1::SubscribeResponse { shard, records: records(read)?, next_offset, millis_behind_latest })
+        });
+        Ok(Response::new(Box::pin(pushed)))
+    }
+}
+
+/// A put of a `PutStream` that is not yet answered.
+struct InFlight {
+    put: PendingPut,
+    _room: OwnedSemaphorePermit,
+}
+
+/// How many bytes of one `PutStream` may be in flight. Counted in KiB, since a semaphore counts to 2^29 on small machines.
+struct Window {
+    kib: Arc<Semaphore>,
+    kib_max: u32,
+}
+
+impl Window {
+    fn new(bytes_max: u64) -> Self {
+        let kib_max = u32::try_from(bytes_max.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, 1 << 28);
+        Self { kib: Arc::new(Semaphore::new(kib_max as usize)), kib_max }
+    }
+
+    /// Waits for room; a put that is larger than the window waits for all of it.
+    async fn enter(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.kib_max);
+        Arc::clone(&self.kib).acquire_many_owned(kib).await.expect("the window is never closed")
+    }
+}
+
+/// Takes puts off the connection in order. A put that breaks a rule as a whole ends the stream, after the answers before it.
+async fn take_puts(
+    streams: Streams,
+    mut requests: Streaming<v1::PutRequest>,
+    window: Window,
+    sender: mpsc::Sender<Result<InFlight, Status>>,
+) {
+    loop {
+        let request = tokio::select! {
+            biased;
+            () = streams.stopping().cancelled() => {
+                Err(Error::unavailable("the server is closing; what is not answered was not taken").into())
+            }
+            () = sender.closed() => return,
+            request = requests.message() => request,
+        };
+        let put = match request {
+            Ok(None) => return,
+            Ok(Some(request)) => {
+                let bytes = request.records.iter().map(|record| record.partition_key.len() + record.data.len()).sum();
+                let _room = window.enter(bytes).await;
+                begin(&streams, request).await.map(|put| InFlight { put, _room })
+            }
+            Err(status) => Err(status),
+        };
+        let ends = put.is_err();
+        if sender.send(put).await.is_err() || ends {
+            return;
+        }
+    }
+}
+
+async fn begin(streams: &Streams, request: v1::PutRequest) -> Result<PendingPut, Status> {
+    let stream = StreamName::try_from(request.stream)?;
+    let records = request.records.into_iter().map(|record| {
+        let v1::PutRecord { partition_key, explicit_hash_key, data } = record;
+        PutRecord { partition_key, explicit_hash_key, data }
+    });
+    Ok(streams.begin_put(&stream, records.collect()).await?)
+}
+
+fn answer(fates: Vec<PutResult>) -> v1::PutResponse {
+    let failed_count = fates.iter().filter(|fate| fate.is_err()).count();
+    let results = fates.into_iter().map(|fate| {
+        let result = match fate {
+            Ok(Placed { shard, offset }) => {
+                v1::put_result::Result::Placed(v1::Placed { shard: shard.0, offset: offset.0 })
+            }
+            Err(failure) => v1::put_result::Result::Error(put_error(failure)),
+        };
+        v1::PutResult { result: Some(result) }
+    });
+    v1::PutResponse { results: results.collect(), failed_count: u32::try_from(failed_count).unwrap_or(u32::MAX) }
+}
+
+fn put_error(PutFailure { kind, message, shard }: PutFailure) -> v1::PutError {
+    use v1::put_error::Kind;
+    let (kind, retry_after_ms) = match kind {
+        PutFailureKind::Invalid => (Kind::Invalid, 0),
+        // Rounded up, and never 0, which would ask for a retry at once.
+        PutFailureKind::Throttled { retry_after } => {
+            (Kind::Throttled, u64::try_from(retry_after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1))
+        }
+        PutFailureKind::Unavailable => (Kind::Unavailable, 0),
+    };
+    v1::PutError { kind: kind.into(), message, shard: shard.map(|shard| shard.0), retry_after_ms }
+}
+
+fn position(position: Option<v1::Position>) -> Result<Position, Status> {
+    use v1::position::Position as Wire;
+    match position.and_then(|position| position.position) {
+        Some(Wire::TrimHorizon(_)) => Ok(Position::TrimHorizon),
+        Some(Wire::Latest(_)) => Ok(Position::Latest),
+        Some(Wire::Offset(offset)) => Ok(Position::Offset(Offset(offset))),
+        Some(Wire::TimeMs(time)) => Ok(Position::Time(Timestamp(time))),
+        None => Err(Error::invalid("a position is missing: give trim_horizon, latest, offset or time_ms")
+            .in_field("position")
+            .into()),
+    }
+}
+
+fn records(records: Vec<Record>) -> Result<Vec<v1::Record>, Error> {
+    let record = |record: Record| {
+        let Ok(partition_key) = String::from_utf8(record.partition_key.into()) else {
+            let message = format!("the partition key of the record at offset {} is not UTF-8", record.offset);
+            return Err(Error::new(crate::error::Kind::DataLoss, message));
+        };
+        Ok(v1::Record {
+            offset: record.offset.0,
+            arrival_time_ms: record.arrival_time.as_millis(),
+            partition_key,
+            data: record.data,
+        })
+    };
+    records.into_iter().map(record).collect()
+}

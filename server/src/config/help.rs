@@ -1,0 +1,93 @@
+//! The list of all settings for `millrace serve --help`: key, environment name, default and meaning.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+#[cfg(test)]
+use super::layers::leaves;
+use super::layers::{environment_name, tree_of_defaults};
+
+/// What each setting means. A test holds this list to the settings that exist.
+const MEANINGS: &[(&str, &str)] = &[
+    ("data_dir", "everything the process keeps on this machine's disk; one process a folder"),
+    ("grpc_listen", "where gRPC listens; port 0 takes a free one"),
+    ("http_listen", "where /healthz, /readyz and /metrics are served; port 0 takes a free one"),
+    ("drain_timeout", "the most time that calls in flight get to finish at shutdown"),
+    ("logging.format", "text or json"),
+    ("logging.level", "error, warn, info, debug, trace, or directives such as info,millrace_server::streams=debug"),
+    (
+        "store.url",
+        "file:///absolute/folder, s3://bucket/prefix or memory:///; the folder `lake` of data_dir when not set",
+    ),
+    ("store.endpoint", "the S3-compatible service's URL; AWS when not set"),
+    ("store.region", "the S3 region; AWS_REGION is read too"),
+    ("store.access_key_id", "the S3 access key's id; AWS_ACCESS_KEY_ID is read too"),
+    ("store.secret_access_key", "the S3 access key's secret; AWS_SECRET_ACCESS_KEY is read too"),
+    ("store.allow_http", "whether the endpoint may be http://"),
+    ("log.tail_cache_bytes_max", "memory for the newest records, which readers of the tail are served from"),
+    ("log.queue_bytes_max", "bytes of records that wait to be durable; a put past it waits"),
+    ("log.group_bytes_max", "bytes that one write and sync to disk takes"),
+    ("log.block_bytes_max", "bytes of one block on disk; a larger record is a block of its own"),
+    ("log.write_buffer_bytes", "blocks gathered in memory before they get a file of their own"),
+    ("streams.count_max", "the most streams"),
+    ("streams.shard_count_max", "the most shards of one stream"),
+    ("streams.shard_count_default", "the shards of a stream that is created without a number"),
+    ("streams.retention_default", "how long a stream keeps records that is created without a retention"),
+    ("streams.retention_min", "the shortest retention"),
+    ("streams.retention_max", "the longest retention"),
+    ("streams.retention_interval", "time between two passes that trim what is past its retention"),
+    ("streams.record_bytes_default", "the most a record holds (data plus key) in a stream created without that limit"),
+    ("streams.record_bytes_max", "the most that a stream may allow its records"),
+    ("streams.partition_key_chars_max", "the most characters of a partition key"),
+    ("streams.in_bytes_per_second", "default quota of each shard; 0 is no limit"),
+    ("streams.in_records_per_second", "default quota of each shard; 0 is no limit"),
+    ("streams.out_bytes_per_second", "default quota of each shard; 0 is no limit"),
+    ("streams.put_records_max", "the most records of one put"),
+    ("streams.put_bytes_max", "the most bytes of one put: data plus keys"),
+    ("streams.put_stream_requests_max", "the most puts in flight on one PutStream"),
+    ("streams.put_stream_bytes_max", "the most bytes in flight on one PutStream; one put is always let in"),
+    ("streams.get_records_max", "the most records of one answer to a reader"),
+    ("streams.get_bytes_max", "the most bytes of one answer to a reader; one record is always given"),
+    ("streams.subscribe_bytes_max", "the most bytes of one message to a subscriber; one record is always given"),
+    ("streams.subscribe_messages_max", "the most messages that wait for one subscriber"),
+    ("streams.metric_shards_max", "the most shards of a stream that metrics tell apart"),
+];
+
+/// The settings as text: a line for the key and its environment name and default, a line for its meaning.
+#[must_use]
+pub fn settings_help() -> String {
+    let tree = tree_of_defaults();
+    let mut text = String::from(
+        "Settings, each in millrace.toml (sections before the dot), in the environment, or with --set KEY=VALUE:\n",
+    );
+    for (key, meaning) in MEANINGS {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let default = match tree.pointer(&pointer) {
+            None | Some(Value::Null) => "not set".to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n  {key}  {}  [{default}]\n      {meaning}", environment_name(key));
+    }
+    text.push_str(
+        "\n\nSizes take units (64MiB), times too (90s, 24h). The environment goes before the file, flags before both.",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_explained_once() {
+        let mut keys = leaves(&tree_of_defaults());
+        let mut explained: Vec<String> = MEANINGS.iter().map(|(key, _)| (*key).to_owned()).collect();
+        keys.sort();
+        explained.sort();
+        assert_eq!(explained, keys, "config/help.rs and the settings structs must name the same keys");
+        assert!(settings_help().contains("MILLRACE_STREAMS_RETENTION_DEFAULT  [1day]"), "{}", settings_help());
+    }
+}

@@ -1,0 +1,83 @@
+//! The settings of the process, composed from the modules' settings. The only reader of the environment.
+//!
+//! Defaults < `millrace.toml` < `MILLRACE_*` < flags. A setting's environment name is its key in capitals, with `_` for `.`.
+
+mod layers;
+mod help;
+mod storage;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::streams::StreamSettings;
+
+pub use help::settings_help;
+pub use layers::{ConfigError, Layers, Loaded};
+pub use storage::{LogOptions, StoreOptions};
+
+/// All settings of `millrace serve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Everything the process keeps on this machine's disk.
+    pub data_dir: PathBuf,
+    /// Where gRPC listens; port 0 takes a free one.
+    pub grpc_listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+    /// The most time that calls in flight get to finish at shutdown.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+    /// The process's own log lines.
+    pub logging: LoggingSettings,
+    /// The object store that tables and exports lie in.
+    pub store: StoreOptions,
+    /// The log of records.
+    pub log: LogOptions,
+    /// Streams and their limits.
+    pub streams: StreamSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("millrace-data"),
+            grpc_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
+            http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
+            drain_timeout: Duration::from_secs(20),
+            logging: LoggingSettings::default(),
+            store: StoreOptions::default(),
+            log: LogOptions::default(),
+            streams: StreamSettings::default(),
+        }
+    }
+}
+
+/// Settings of `[logging]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoggingSettings {
+    /// Text for people or JSON for machines.
+    pub format: LoggingFormat,
+    /// A level, or directives such as `info,millrace_server::streams=debug`.
+    pub level: String,
+}
+
+impl Default for LoggingSettings {
+    fn default() -> Self {
+        Self { format: LoggingFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoggingFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}

@@ -1,0 +1,96 @@
+//! The settings of the storage layers as operators write them: with units, defaults from the data folder, and secrets that
+//! are never shown.
+
+use std::path::Path;
+
+use bytesize::ByteSize;
+use millrace_storage::log::rocks::LogSettings;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Settings of `[store]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreOptions {
+    /// `file:///absolute/folder`, `s3://bucket/prefix` or `memory:///`; the folder `lake` of the data folder when not set.
+    pub url: Option<String>,
+    /// The S3-compatible service's URL; AWS when not set.
+    pub endpoint: Option<String>,
+    /// The S3 region.
+    pub region: Option<String>,
+    /// The S3 access key's id.
+    pub access_key_id: Option<String>,
+    /// The S3 access key's secret.
+    #[serde(serialize_with = "hide")]
+    pub secret_access_key: Option<Secret>,
+    /// Whether the endpoint may be `http://`.
+    pub allow_http: bool,
+}
+
+fn hide<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_none()
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself. Call it only where it is used.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// Settings of `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogOptions {
+    /// Memory for the newest blocks, which readers of the tail are served from.
+    pub tail_cache_bytes_max: ByteSize,
+    /// Bytes of records that wait to be durable; a put past it waits.
+    pub queue_bytes_max: ByteSize,
+    /// Bytes that one write and sync takes.
+    pub group_bytes_max: ByteSize,
+    /// Bytes of one block.
+    pub block_bytes_max: ByteSize,
+    /// Blocks gathered in memory before they get a file of their own.
+    pub write_buffer_bytes: ByteSize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        let defaults = LogSettings::new("");
+        let size = |bytes: usize| ByteSize::b(bytes as u64);
+        Self {
+            tail_cache_bytes_max: size(defaults.tail_cache_bytes_max),
+            queue_bytes_max: size(defaults.queue_bytes_max),
+            group_bytes_max: size(defaults.group_bytes_max),
+            block_bytes_max: size(defaults.block_bytes_max),
+            write_buffer_bytes: size(defaults.write_buffer_bytes),
+        }
+    }
+}
+
+impl LogOptions {
+    /// What the log is opened with, in the folder `log` of the data folder.
+    #[must_use]
+    pub fn settings(&self, data_dir: &Path) -> LogSettings {
+        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        LogSettings {
+            tail_cache_bytes_max: bytes(self.tail_cache_bytes_max),
+            queue_bytes_max: bytes(self.queue_bytes_max),
+            group_bytes_max: bytes(self.group_bytes_max),
+            block_bytes_max: bytes(self.block_bytes_max),
+            write_buffer_bytes: bytes(self.write_buffer_bytes),
+            ..LogSettings::new(data_dir.join("log"))
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The counts of the log and of the process itself, read when they are asked for.
+
+use std::sync::Arc;
+
+use millrace_storage::log::LogStats;
+use millrace_storage::log::rocks::RocksLog;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, Metric, MetricFamily, MetricType};
+
+/// Reads a log's counts at each scrape.
+#[derive(Debug, Clone)]
+pub(super) struct LogCollector {
+    log: Arc<RocksLog>,
+    /// The registry asks for the first name, to tell collectors apart.
+    desc: Desc,
+}
+
+impl LogCollector {
+    pub(super) fn new(log: Arc<RocksLog>) -> Self {
+        let (name, help) = ("millrace_log_appends_total".to_owned(), "Durable appends".to_owned());
+        let desc = Desc::new(name, help, Vec::new(), std::collections::HashMap::new());
+        Self { log, desc: desc.expect("the name is a literal") }
+    }
+}
+
+impl Collector for LogCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = of_log(&self.log.stats());
+        if let Some(bytes) = resident_bytes() {
+            families.push(gauge("process_resident_memory_bytes", "Resident memory of the process", bytes));
+        }
+        families
+    }
+}
+
+fn of_log(stats: &LogStats) -> Vec<MetricFamily> {
+    vec![
+        counter("millrace_log_appends_total", "Durable appends", stats.appends),
+        counter("millrace_log_records_total", "Durable records", stats.records),
+        counter("millrace_log_bytes_total", "Data and keys of durable records", stats.bytes),
+        counter("millrace_log_blocks_total", "Blocks written", stats.blocks),
+        counter("millrace_log_stored_bytes_total", "Bytes of blocks after compression", stats.stored_bytes),
+        counter("millrace_log_queue_full_total", "Appends that waited for room in the queue", stats.queue_full),
+        counter("millrace_log_refused_total", "Appends refused for a limit", stats.refused),
+        counter("millrace_log_cache_hits_total", "Reads served from memory alone", stats.cache_hits),
+        counter("millrace_log_cache_misses_total", "Reads that went to disk", stats.cache_misses),
+        counter("millrace_log_corrupt_blocks_total", "Corrupt blocks that reads found", stats.corrupt_blocks),
+        counter("millrace_log_trimmed_records_total", "Records trimmed", stats.trimmed_records),
+        gauge("millrace_log_queued_appends", "Appends that wait to be durable", stats.queued_appends),
+        gauge("millrace_log_queued_bytes", "Bytes that wait to be durable", stats.queued_bytes),
+        gauge("millrace_log_cache_bytes", "Bytes in the tail cache", stats.cache_bytes),
+        gauge("millrace_log_disk_bytes", "Bytes of the log's files", stats.disk_bytes),
+        gauge("millrace_log_poisoned", "1 after a failed sync stopped appends", stats.poisoned.into()),
+        sync_time(stats),
+    ]
+}
+
+/// Each group is one write and one sync.
+fn sync_time(stats: &LogStats) -> MetricFamily {
+    let mut cumulative = 0;
+    let buckets = stats.sync_buckets.iter().filter_map(|bucket| {
+        cumulative += bucket.count;
+        let mut metric = Bucket::default();
+        metric.set_cumulative_count(cumulative);
+        metric.set_upper_bound(bucket.upper?.as_secs_f64());
+        Some(metric)
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(stats.groups);
+    histogram.set_sample_sum(stats.sync_time.as_secs_f64());
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    family("millrace_log_sync_seconds", "Time of each group's write and sync", MetricType::HISTOGRAM, metric)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are doubles")]
+fn counter(name: &str, help: &str, count: u64) -> MetricFamily {
+    let mut counter = Counter::default();
+    counter.set_value(count as f64);
+    let mut metric = Metric::default();
+    metric.set_counter(counter);
+    family(name, help, MetricType::COUNTER, metric)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are doubles")]
+fn gauge(name: &str, help: &str, value: u64) -> MetricFamily {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value as f64);
+    let mut metric = Metric::default();
+    metric.set_gauge(gauge);
+    family(name, help, MetricType::GAUGE, metric)
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metric: Metric) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(vec![metric]);
+    family
+}
+
+/// `VmRSS` of this process, where the system tells it.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -1,0 +1,188 @@
+//! The process: opens what is in the data folder, starts the services, and drains them on a signal.
+//!
+//! Nothing is served before all of it is open, and nothing is closed before the calls that use it have ended.
+
+mod data_dir;
+mod listen;
+mod logging;
+mod log_metrics;
+mod stores;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
+
+pub use logging::start_logging;
+
+use crate::api::{self, Services};
+use crate::config::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::metrics::Metrics;
+use crate::streams::Streams;
+use data_dir::DataDir;
+use stores::Stores;
+
+/// A server that runs. Dropping it drains the server in the background; [`Running::join`] waits for that.
+#[derive(Debug)]
+pub struct Running {
+    grpc_addr: SocketAddr,
+    http_addr: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Running {
+    /// Where gRPC listens.
+    #[must_use]
+    pub const fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Where HTTP listens.
+    #[must_use]
+    pub const fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Begins to drain when cancelled.
+    #[must_use]
+    pub const fn shutdown(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Waits until the server has closed: after a shutdown, or because a part of it failed.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn join(mut self) -> Result<()> {
+        match (&mut self.task).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(Error::new(Kind::Internal, format_args!("the server's task ended early: {error}"))),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Starts a server in this process. Returns when it serves.
+///
+/// # Errors
+/// Where the data folder is in use or cannot be read, or an address cannot be bound.
+pub async fn start(settings: Settings) -> Result<Running> {
+    let data_dir = DataDir::lock(&settings.data_dir)?;
+    let grpc = listen::bind("grpc_listen", settings.grpc_listen).await?;
+    let http = listen::bind("http_listen", settings.http_listen).await?;
+    let (grpc_addr, http_addr) = (listen::local_addr(&grpc)?, listen::local_addr(&http)?);
+    let metrics = Metrics::new();
+    let stores = Stores::open(&settings, data_dir.path(), &metrics).await?;
+    let streams = Streams::open(stores.log(), stores.meta(), settings.streams.clone(), &metrics).await?;
+    let parts = Parts { data_dir, stores, services: Services { streams }, drain_timeout: settings.drain_timeout };
+    parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
+    let stop = CancellationToken::new();
+    let servers = parts.serve(grpc, http, metrics, &stop).await?;
+    tracing::info!(%grpc_addr, %http_addr, data_dir = %parts.data_dir.path().display(), "serving");
+    let task = tokio::spawn(parts.run(servers, stop.clone()));
+    Ok(Running { grpc_addr, http_addr, stop, task })
+}
+
+/// What is open while the server runs.
+struct Parts {
+    data_dir: DataDir,
+    stores: Stores,
+    services: Services,
+    drain_timeout: Duration,
+}
+
+/// The tasks that serve, and what ends them.
+struct Servers {
+    health: HealthReporter,
+    /// False from the beginning of the drain on.
+    serving: Arc<AtomicBool>,
+    grpc: JoinHandle<Result<()>>,
+    /// Ends the acceptance of calls; those in flight go on.
+    grpc_stop: CancellationToken,
+    http: JoinHandle<Result<()>>,
+    http_stop: CancellationToken,
+    retention: JoinHandle<()>,
+}
+
+impl Parts {
+    async fn serve(
+        &self,
+        grpc: TcpListener,
+        http: TcpListener,
+        metrics: Metrics,
+        stop: &CancellationToken,
+    ) -> Result<Servers> {
+        let health = HealthReporter::new();
+        api::set_serving(&health, true).await;
+        let routes = api::routes(&self.services, &health)
+            .map_err(|error| Error::new(Kind::Internal, format_args!("the wire's descriptors are wrong: {error}")))?;
+        let serving = Arc::new(AtomicBool::new(true));
+        let readiness = self.stores.readiness(Arc::clone(&serving));
+        let (grpc_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
+        let retention = self.services.streams.clone().run_retention(stop.clone());
+        Ok(Servers {
+            health,
+            serving,
+            grpc: tokio::spawn(listen::serve_grpc(grpc, routes, grpc_stop.clone())),
+            grpc_stop,
+            http: tokio::spawn(listen::serve_http(http, api::http::router(metrics, readiness), http_stop.clone())),
+            http_stop,
+            retention: tokio::spawn(retention),
+        })
+    }
+
+    /// Waits for the stop, or for a server that fails, and drains.
+    async fn run(self, mut servers: Servers, stop: CancellationToken) -> Result<()> {
+        let failed = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            ended = &mut servers.grpc => Err(ended_early("gRPC", ended)),
+            ended = &mut servers.http => Err(ended_early("HTTP", ended)),
+        };
+        stop.cancel();
+        let drained = self.drain(servers).await;
+        failed.and(drained)
+    }
+
+    async fn drain(self, mut servers: Servers) -> Result<()> {
+        tracing::info!("draining");
+        servers.serving.store(false, Ordering::Relaxed);
+        api::set_serving(&servers.health, false).await;
+        self.services.streams.stop();
+        servers.grpc_stop.cancel();
+        if !servers.grpc.is_finished() && tokio::time::timeout(self.drain_timeout, &mut servers.grpc).await.is_err() {
+            tracing::warn!(drain_timeout = ?self.drain_timeout, "calls in flight did not end in time; they are cut off");
+            servers.grpc.abort();
+        }
+        // A task that was aborted or failed has nothing left to tell here.
+        let _ = servers.retention.await;
+        let closed = self.stores.close().await;
+        servers.http_stop.cancel();
+        if !servers.http.is_finished() {
+            let _ = tokio::time::timeout(Duration::from_secs(1), &mut servers.http).await;
+        }
+        self.data_dir.remove_endpoints();
+        tracing::info!("closed");
+        closed
+    }
+}
+
+fn ended_early(part: &str, ended: Result<Result<()>, tokio::task::JoinError>) -> Error {
+    let reason = match ended {
+        Ok(Ok(())) => "it ended by itself".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Error::new(Kind::Internal, format_args!("the {part} server failed: {reason}"))
+}

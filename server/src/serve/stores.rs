@@ -1,0 +1,78 @@
+//! The log and the meta store as the server holds them: opened together, watched together, closed last.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use millrace_storage::log::Log;
+use millrace_storage::log::rocks::RocksLog;
+use millrace_storage::meta::MetaStore;
+use millrace_storage::meta::keys;
+use millrace_storage::meta::keys::stream::StreamIdKey;
+use millrace_storage::meta::rocks::RocksMeta;
+
+use super::log_metrics::LogCollector;
+use crate::api::http::Readiness;
+use crate::config::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::metrics::Metrics;
+
+/// The storage of one process.
+#[derive(Debug)]
+pub(super) struct Stores {
+    log: Arc<RocksLog>,
+    meta: Arc<dyn MetaStore>,
+}
+
+impl Stores {
+    /// Opens both; recovery of what a crash left takes place here.
+    pub(super) async fn open(settings: &Settings, data_dir: &Path, metrics: &Metrics) -> Result<Self> {
+        let (log_settings, meta_path) = (settings.log.settings(data_dir), data_dir.join("meta"));
+        let log = blocking(move || RocksLog::open(log_settings).map_err(Error::from)).await?;
+        let meta = blocking(move || RocksMeta::open(&meta_path).map_err(Error::from)).await?;
+        let log = Arc::new(log);
+        metrics.register(LogCollector::new(Arc::clone(&log)));
+        Ok(Self { log, meta: Arc::new(meta) })
+    }
+
+    pub(super) fn log(&self) -> Arc<dyn Log> {
+        Arc::clone(&self.log) as _
+    }
+
+    pub(super) fn meta(&self) -> Arc<dyn MetaStore> {
+        Arc::clone(&self.meta)
+    }
+
+    /// Ready while the server serves, the log takes writes and the meta store answers.
+    pub(super) fn readiness(&self, serving: Arc<AtomicBool>) -> Readiness {
+        let (log, meta) = (Arc::clone(&self.log), Arc::clone(&self.meta));
+        Arc::new(move || {
+            let (log, meta, serving) = (Arc::clone(&log), Arc::clone(&meta), Arc::clone(&serving));
+            Box::pin(async move {
+                if !serving.load(Ordering::Relaxed) {
+                    return Err("the server is draining".to_owned());
+                }
+                if log.stats().poisoned {
+                    return Err("the log stopped taking writes after a failed sync".to_owned());
+                }
+                keys::get(&*meta, &StreamIdKey).await.map(drop).map_err(|error| error.to_string())
+            })
+        })
+    }
+
+    /// Makes durable what is queued, and releases the files.
+    pub(super) async fn close(&self) -> Result<()> {
+        let log = self.log.close().await;
+        let meta = self.meta.close().await;
+        log?;
+        meta?;
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Error::new(Kind::Internal, format_args!("opening a store ended early: {error}"))),
+    }
+}

@@ -1,0 +1,140 @@
+//! The way of records out of the log: positions, one read, and how far a reader is behind.
+
+use std::time::Instant;
+
+use millrace_storage::log::{Log, Offset, ReadLimit, Record, ShardId, ShardKey};
+use millrace_storage::time::Timestamp;
+
+use super::name::StreamName;
+use super::options::Rejected;
+use super::registry::Streams;
+use super::state::{ShardState, StreamState};
+use crate::error::{Error, Kind, Result};
+
+/// Where reading starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// The oldest record that is kept.
+    TrimHorizon,
+    /// Just after the newest record.
+    Latest,
+    /// The record with this offset; one that was trimmed means the trim horizon.
+    Offset(Offset),
+    /// The first record that arrived at or after this time.
+    Time(Timestamp),
+}
+
+/// Records of one shard, in offset order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardRecords {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its records.
+    pub records: Vec<Record>,
+    /// Where to read on.
+    pub next_offset: Offset,
+    /// How long ago the last record given arrived, in milliseconds; zero at the tip.
+    pub millis_behind_latest: u64,
+}
+
+impl Streams {
+    /// Reads one shard once. A limit of zero takes the most that is allowed.
+    ///
+    /// # Errors
+    /// Where the stream or shard is missing, the offset is past the tip, a limit is past the most, or the shard's out quota
+    /// is used up.
+    pub async fn get_records(
+        &self,
+        stream: &StreamName,
+        shard: ShardId,
+        position: Position,
+        limit: ReadLimit,
+    ) -> Result<ShardRecords> {
+        let stream = self.get(stream)?;
+        let shard = stream.shard(shard)?;
+        let limit = self.read_limit(limit).map_err(|rejected| self.reject(rejected))?;
+        let from = self.resolve(&stream, shard, position).await?;
+        if let Err(retry_after) = shard.account().outgoing(Instant::now()) {
+            shard.metrics.throttled_out.inc();
+            let wait = retry_after.as_millis().max(1);
+            return Err(Error::new(
+                Kind::Throttled { retry_after },
+                format_args!(
+                    "shard {} of stream {} is over its out quota; retry in {wait} ms",
+                    shard.id(),
+                    stream.name()
+                ),
+            )
+            .about("stream", stream.name())
+            .about("shard", shard.id()));
+        }
+        read_shard(&**self.log(), shard, from, limit).await
+    }
+
+    fn read_limit(&self, asked: ReadLimit) -> Result<ReadLimit, Rejected> {
+        let records_max = self.settings().get_records_max as usize;
+        let bytes_max = usize::try_from(self.settings().get_bytes_max.as_u64()).unwrap_or(usize::MAX);
+        if asked.records_max > records_max {
+            let message = format!("a read of {} records is past the limit of {records_max}", asked.records_max);
+            return Err(Rejected::new("get_records_max", "records_max", message));
+        }
+        if asked.bytes_max > bytes_max {
+            let message = format!("a read of {} bytes is past the limit of {bytes_max}", asked.bytes_max);
+            return Err(Rejected::new("get_bytes_max", "bytes_max", message));
+        }
+        let or_most = |asked, most| if asked == 0 { most } else { asked };
+        Ok(ReadLimit {
+            records_max: or_most(asked.records_max, records_max),
+            bytes_max: or_most(asked.bytes_max, bytes_max),
+        })
+    }
+
+    /// The offset that a position means now.
+    pub(super) async fn resolve(&self, stream: &StreamState, shard: &ShardState, position: Position) -> Result<Offset> {
+        let readable = self.log().offsets(shard.key());
+        match position {
+            Position::TrimHorizon => Ok(readable.start),
+            Position::Latest => Ok(readable.end),
+            Position::Time(time) => Ok(self.log().offset_at(shard.key(), time).await?),
+            Position::Offset(offset) if offset <= readable.end => Ok(offset.max(readable.start)),
+            Position::Offset(offset) => Err(Error::invalid(format_args!(
+                "offset {offset} is past the next offset {} of shard {} of stream {}",
+                readable.end,
+                shard.id(),
+                stream.name()
+            ))
+            .in_field("position")),
+        }
+    }
+}
+
+/// Reads and charges what was read.
+pub(super) async fn read_shard(
+    log: &dyn Log,
+    shard: &ShardState,
+    from: Offset,
+    limit: ReadLimit,
+) -> Result<ShardRecords> {
+    let records = log.read(shard.key(), from, limit).await?;
+    let bytes = records.iter().map(|record| (record.partition_key.len() + record.data.len()) as u64).sum();
+    shard.account().charge_outgoing(bytes);
+    shard.metrics.out_bytes.inc_by(bytes);
+    shard.metrics.out_records.inc_by(records.len() as u64);
+    // An empty answer means the tip, or that all from here on was trimmed.
+    let next_offset = match records.last() {
+        Some(record) => record.offset + 1,
+        None => from.max(log.offsets(shard.key()).start),
+    };
+    let millis_behind_latest = behind(log, shard.key(), next_offset, records.last());
+    Ok(ShardRecords { shard: shard.id(), records, next_offset, millis_behind_latest })
+}
+
+/// Zero at the tip; otherwise how long ago the last record arrived that the reader has.
+fn behind(log: &dyn Log, shard: ShardKey, next_offset: Offset, last: Option<&Record>) -> u64 {
+    match last {
+        Some(record) if next_offset < log.offsets(shard).end => {
+            u64::try_from(Timestamp::now().as_millis() - record.arrival_time.as_millis()).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}

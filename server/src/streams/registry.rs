@@ -1,0 +1,302 @@
+//! The streams that exist: kept in the meta store, and in memory while the process runs.
+//!
+//! Crash-safe order: a stream is in the meta store before its first record is in the log; a deletion is marked in the meta
+//! store before the log forgets, and the mark goes last. Opening finishes what a crash interrupted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_storage::log::{Log, StreamId};
+use millrace_storage::meta::keys::delivery::DeliveryKey;
+use millrace_storage::meta::keys::stream::{StreamIdKey, StreamIdValue, StreamKey, StreamValue};
+use millrace_storage::meta::{self, MetaStore, keys};
+use millrace_storage::time::Timestamp;
+use parking_lot::RwLock;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::StreamMetrics;
+use super::name::StreamName;
+use super::options::{Rejected, StreamOptions, StreamSpec};
+use super::quota::ShardQuota;
+use super::settings::StreamSettings;
+use super::state::StreamState;
+use crate::error::{Error, Kind, Result};
+use crate::metrics::Metrics;
+
+/// The handle of all streams. Cheap to clone.
+#[derive(Clone)]
+pub struct Streams(Arc<Inner>);
+
+struct Inner {
+    log: Arc<dyn Log>,
+    meta: Arc<dyn MetaStore>,
+    settings: StreamSettings,
+    metrics: StreamMetrics,
+    by_name: RwLock<BTreeMap<StreamName, Arc<StreamState>>>,
+    /// One change of the set of streams at a time.
+    changes: tokio::sync::Mutex<()>,
+    stopping: CancellationToken,
+}
+
+impl Streams {
+    /// Reads all streams and finishes deletions that a crash interrupted.
+    ///
+    /// # Errors
+    /// Where the meta store cannot be read, or the log cannot finish a deletion.
+    pub async fn open(
+        log: Arc<dyn Log>,
+        meta: Arc<dyn MetaStore>,
+        settings: StreamSettings,
+        metrics: &Metrics,
+    ) -> Result<Self> {
+        let stream_metrics = StreamMetrics::new(metrics, settings.metric_shards_max);
+        let mut by_name = BTreeMap::new();
+        for (key, stored) in keys::scan::<StreamKey>(&*meta).await? {
+            let id = StreamId(stored.value.id);
+            if stored.value.deleting {
+                tracing::info!(stream = key.name, "finishing the deletion of a stream");
+                log.delete_stream(id).await?;
+                meta.commit(vec![keys::unchanged(&key, &stored)], vec![keys::delete(&key)]).await?;
+                continue;
+            }
+            let spec = spec_of(&key, &stored.value)?;
+            let name: StreamName = key.name.parse()?;
+            let created_at = Timestamp(stored.value.created_at_ms);
+            let state = StreamState::new(id, name.clone(), created_at, spec, &stream_metrics);
+            by_name.insert(name, Arc::new(state));
+        }
+        Ok(Self(Arc::new(Inner {
+            log,
+            meta,
+            settings,
+            metrics: stream_metrics,
+            by_name: RwLock::new(by_name),
+            changes: tokio::sync::Mutex::default(),
+            stopping: CancellationToken::new(),
+        })))
+    }
+
+    /// Creates a stream.
+    ///
+    /// # Errors
+    /// [`Kind::AlreadyExists`] where one has the name; [`Kind::Invalid`] where the options break a limit.
+    pub async fn create(&self, name: &StreamName, options: &StreamOptions) -> Result<Arc<StreamState>> {
+        let _turn = self.0.changes.lock().await;
+        if self.0.by_name.read().contains_key(name) {
+            return Err(exists(name));
+        }
+        let spec = options.create(&self.0.settings).map_err(|rejected| self.reject(rejected))?;
+        let (count, count_max) = (self.0.by_name.read().len(), self.0.settings.count_max);
+        if count >= count_max as usize {
+            let message = format!("{count} streams exist, and the limit is {count_max}");
+            return Err(self.reject(Rejected::new("stream_count_max", "name", message)));
+        }
+        let (meta, key) = (&*self.0.meta, StreamKey { name: name.to_string() });
+        let counter = keys::get(meta, &StreamIdKey).await?;
+        let id = counter.as_ref().map_or(1, |stored| stored.value.next);
+        let value = value_of(id, Timestamp::now(), &spec);
+        let conditions = vec![keys::absent(&key), keys::as_found(&StreamIdKey, counter.as_ref())];
+        let writes = vec![keys::put(&key, &value), keys::put(&StreamIdKey, &StreamIdValue { next: id + 1 })];
+        match meta.commit(conditions, writes).await {
+            Ok(()) => {}
+            // An earlier creation was stored although its caller was told that it failed.
+            Err(meta::Error::Conflict { .. }) if let Some(stored) = keys::get(meta, &key).await? => {
+                self.insert(name, &stored.value, spec_of(&key, &stored.value)?);
+                return Err(exists(name));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tracing::info!(stream = %name, id, shards = spec.shard_count, "created a stream");
+        Ok(self.insert(name, &value, spec))
+    }
+
+    fn insert(&self, name: &StreamName, value: &StreamValue, spec: StreamSpec) -> Arc<StreamState> {
+        let (id, created_at) = (StreamId(value.id), Timestamp(value.created_at_ms));
+        let state = Arc::new(StreamState::new(id, name.clone(), created_at, spec, &self.0.metrics));
+        self.0.by_name.write().insert(name.clone(), Arc::clone(&state));
+        state
+    }
+
+    /// Changes what `options` names; the rest stays.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], or [`Kind::Invalid`] where the options break a limit.
+    pub async fn update(&self, name: &StreamName, options: &StreamOptions) -> Result<Arc<StreamState>> {
+        let _turn = self.0.changes.lock().await;
+        let state = self.get(name)?;
+        let spec = options.update(state.spec(), &self.0.settings).map_err(|rejected| self.reject(rejected))?;
+        if spec == state.spec() {
+            return Ok(state);
+        }
+        let key = StreamKey { name: name.to_string() };
+        let stored = keys::get(&*self.0.meta, &key).await?.ok_or_else(|| not_found(name))?;
+        let mut value = value_of(stored.value.id, Timestamp(stored.value.created_at_ms), &spec);
+        value.spec_toml.clone_from(&stored.value.spec_toml);
+        self.0.meta.commit(vec![keys::unchanged(&key, &stored)], vec![keys::put(&key, &value)]).await?;
+        state.set_spec(spec);
+        tracing::info!(stream = %name, ?spec, "updated a stream");
+        Ok(state)
+    }
+
+    /// Deletes a stream and its records. Puts in flight end first; readers are told.
+    ///
+    /// # Errors
+    /// [`Kind::FailedPrecondition`] while a delivery reads it. After another error the deletion can be repeated, and a
+    /// restart finishes it.
+    pub async fn delete(&self, name: &StreamName) -> Result<()> {
+        let _turn = self.0.changes.lock().await;
+        let state = self.0.by_name.read().get(name).cloned().ok_or_else(|| not_found(name))?;
+        self.check_unread(name).await?;
+        let (meta, key) = (&*self.0.meta, StreamKey { name: name.to_string() });
+        if let Some(stored) = keys::get(meta, &key).await? {
+            self.mark_deleting(name, &key, &stored).await?;
+        }
+        state.deleted.cancel();
+        let _alone = state.gate.write().await;
+        self.0.log.delete_stream(state.id()).await?;
+        meta.commit(Vec::new(), vec![keys::delete(&key)]).await?;
+        self.0.by_name.write().remove(name);
+        self.0.metrics.remove(name, state.spec().shard_count.get());
+        tracing::info!(stream = %name, "deleted a stream");
+        Ok(())
+    }
+
+    /// Marks, then looks again: a delivery that was declared in between asked for the stream without the mark.
+    async fn mark_deleting(
+        &self,
+        name: &StreamName,
+        key: &StreamKey,
+        stored: &keys::Stored<StreamValue>,
+    ) -> Result<()> {
+        if stored.value.deleting {
+            return Ok(());
+        }
+        let meta = &*self.0.meta;
+        let marked = StreamValue { deleting: true, ..stored.value.clone() };
+        meta.commit(vec![keys::unchanged(key, stored)], vec![keys::put(key, &marked)]).await?;
+        if let Err(error) = self.check_unread(name).await {
+            meta.commit(Vec::new(), vec![keys::put(key, &stored.value)]).await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    async fn check_unread(&self, name: &StreamName) -> Result<()> {
+        let deliveries = keys::scan::<DeliveryKey>(&*self.0.meta).await?;
+        match deliveries.iter().find(|(_, stored)| stored.value.stream == name.as_str()) {
+            None => Ok(()),
+            Some((delivery, _)) => Err(Error::new(
+                Kind::FailedPrecondition,
+                format_args!("stream {name} is read by delivery {}; delete that first", delivery.name),
+            )
+            .about("stream", name)
+            .about("delivery", &delivery.name)),
+        }
+    }
+
+    /// A stream by name.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn get(&self, name: &StreamName) -> Result<Arc<StreamState>> {
+        let state = self.0.by_name.read().get(name).cloned();
+        state.filter(|state| !state.deleted.is_cancelled()).ok_or_else(|| not_found(name))
+    }
+
+    /// All streams, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<StreamState>> {
+        self.0.by_name.read().values().cloned().collect()
+    }
+
+    /// At most `count` streams after the one named, by name.
+    #[must_use]
+    pub fn list_after(&self, name: &str, count: usize) -> Vec<Arc<StreamState>> {
+        let after = (Bound::Excluded(name), Bound::Unbounded);
+        self.0.by_name.read().range::<str, _>(after).take(count).map(|(_, state)| Arc::clone(state)).collect()
+    }
+
+    /// Tells subscribers that the server closes. Puts and reads go on until the log closes.
+    pub fn stop(&self) {
+        self.0.stopping.cancel();
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn settings(&self) -> &StreamSettings {
+        &self.0.settings
+    }
+
+    /// The log that holds the records.
+    #[must_use]
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.0.log
+    }
+
+    /// Ends when the server begins to close.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
+    }
+
+    pub(super) fn meta(&self) -> &dyn MetaStore {
+        &*self.0.meta
+    }
+
+    pub(super) fn metrics(&self) -> &StreamMetrics {
+        &self.0.metrics
+    }
+
+    /// Counts a broken limit and gives the error for the caller.
+    pub(super) fn reject(&self, rejected: Rejected) -> Error {
+        self.0.metrics.rejected(rejected.limit, 1);
+        rejected.error
+    }
+}
+
+fn exists(name: &StreamName) -> Error {
+    Error::new(Kind::AlreadyExists, format_args!("a stream named {name} exists")).about("stream", name)
+}
+
+fn not_found(name: &StreamName) -> Error {
+    Error::not_found(format_args!("no stream is named {name}")).about("stream", name)
+}
+
+fn value_of(id: u32, created_at: Timestamp, spec: &StreamSpec) -> StreamValue {
+    StreamValue {
+        id,
+        shard_count: spec.shard_count.get(),
+        retention_ms: u64::try_from(spec.retention.as_millis()).unwrap_or(u64::MAX),
+        record_bytes_max: spec.record_bytes_max,
+        in_bytes_per_second: spec.quota.in_bytes_per_second,
+        in_records_per_second: spec.quota.in_records_per_second,
+        out_bytes_per_second: spec.quota.out_bytes_per_second,
+        created_at_ms: created_at.as_millis(),
+        ..Default::default()
+    }
+}
+
+fn spec_of(key: &StreamKey, value: &StreamValue) -> Result<StreamSpec> {
+    let shard_count = NonZeroU32::new(value.shard_count)
+        .ok_or_else(|| Error::new(Kind::DataLoss, format_args!("the stored stream {} has no shards", key.name)))?;
+    Ok(StreamSpec {
+        shard_count,
+        retention: Duration::from_millis(value.retention_ms),
+        record_bytes_max: value.record_bytes_max,
+        quota: ShardQuota {
+            in_bytes_per_second: value.in_bytes_per_second,
+            in_records_per_second: value.in_records_per_second,
+            out_bytes_per_second: value.out_bytes_per_second,
+        },
+    })
+}
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("count", &self.0.by_name.read().len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,91 @@
+//! The limits and defaults of streams. Every limit of the data plane stands here.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+/// Settings of `[streams]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamSettings {
+    /// The most streams.
+    pub count_max: u32,
+    /// The most shards of one stream.
+    pub shard_count_max: u32,
+    /// The shards of a stream that is created without a number.
+    pub shard_count_default: u32,
+    /// How long a stream keeps records when created without a retention.
+    #[serde(with = "humantime_serde")]
+    pub retention_default: Duration,
+    /// The shortest retention.
+    #[serde(with = "humantime_serde")]
+    pub retention_min: Duration,
+    /// The longest retention.
+    #[serde(with = "humantime_serde")]
+    pub retention_max: Duration,
+    /// Time between two passes that trim what is past its retention.
+    #[serde(with = "humantime_serde")]
+    pub retention_interval: Duration,
+    /// The most that a record holds (data plus partition key) in a stream created without that limit.
+    pub record_bytes_default: ByteSize,
+    /// The most that a stream may allow its records.
+    pub record_bytes_max: ByteSize,
+    /// The most characters of a partition key.
+    pub partition_key_chars_max: u32,
+    /// Bytes a second into each shard of a stream created without that quota; 0 is no limit.
+    pub in_bytes_per_second: ByteSize,
+    /// Records a second into each shard of a stream created without that quota; 0 is no limit.
+    pub in_records_per_second: u64,
+    /// Bytes a second out of each shard of a stream created without that quota; 0 is no limit.
+    pub out_bytes_per_second: ByteSize,
+    /// The most records of one put.
+    pub put_records_max: u32,
+    /// The most bytes of one put: data plus partition keys.
+    pub put_bytes_max: ByteSize,
+    /// The most puts in flight on one `PutStream`.
+    pub put_stream_requests_max: u32,
+    /// The most bytes in flight on one `PutStream`; one put is always let in.
+    pub put_stream_bytes_max: ByteSize,
+    /// The most records of one answer to a reader.
+    pub get_records_max: u32,
+    /// The most bytes of one answer to a reader; one record is always given.
+    pub get_bytes_max: ByteSize,
+    /// The most bytes of one message to a subscriber; one record is always given.
+    pub subscribe_bytes_max: ByteSize,
+    /// The most messages that wait for one subscriber.
+    pub subscribe_messages_max: u32,
+    /// The most shards of a stream that metrics tell apart; the others share the label `other`.
+    pub metric_shards_max: u32,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Default for StreamSettings {
+    fn default() -> Self {
+        Self {
+            count_max: 1000,
+            shard_count_max: 1024,
+            shard_count_default: 1,
+            retention_default: 24 * HOUR,
+            retention_min: HOUR,
+            retention_max: 8760 * HOUR,
+            retention_interval: Duration::from_secs(30),
+            record_bytes_default: ByteSize::mib(1),
+            record_bytes_max: ByteSize::mib(10),
+            partition_key_chars_max: 256,
+            in_bytes_per_second: ByteSize::mib(1),
+            in_records_per_second: 1000,
+            out_bytes_per_second: ByteSize::mib(2),
+            put_records_max: 500,
+            put_bytes_max: ByteSize::mib(10),
+            put_stream_requests_max: 64,
+            put_stream_bytes_max: ByteSize::mib(32),
+            get_records_max: 10_000,
+            get_bytes_max: ByteSize::mib(10),
+            subscribe_bytes_max: ByteSize::mib(1),
+            subscribe_messages_max: 4,
+            metric_shards_max: 64,
+        }
+    }
+}
