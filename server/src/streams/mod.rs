@@ -14,6 +14,8 @@ mod put;
 mod read;
 mod subscribe;
 mod retention;
+#[cfg(test)]
+mod tests;
 
 pub use hash_key::HashKeyRange;
 pub use name::{NAME_CHARS_MAX, StreamName};
