@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use bytesize::ByteSize;
+use millrace_storage::lake::store::{Secret, StoreSettings};
 use millrace_storage::log::rocks::LogSettings;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -30,22 +31,18 @@ fn hide<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_none()
 }
 
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself. Call it only where it is used.
+impl StoreOptions {
+    /// What the store is opened with.
     #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(***)")
+    pub fn settings(&self, data_dir: &Path) -> StoreSettings {
+        StoreSettings {
+            url: self.url.clone().unwrap_or_else(|| format!("file://{}/lake", data_dir.display())),
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.clone(),
+            allow_http: self.allow_http,
+        }
     }
 }
 
