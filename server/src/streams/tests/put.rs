@@ -39,8 +39,7 @@ async fn an_explicit_hash_key_overrides_the_partition_key() {
     world.create("s", 2).await;
     let half = (u128::MAX / 2).to_string();
     let keys = ["0", &half, "170141183460469231731687303715884105728", "340282366920938463463374607431768211455"];
-    let records =
-        keys.map(|key| PutRecord { explicit_hash_key: Some(key.to_owned()), ..record("same", "x") }).to_vec();
+    let records = keys.map(|key| PutRecord { explicit_hash_key: Some(key.to_owned()), ..record("same", "x") }).to_vec();
     let fates = world.streams.put(&name("s"), records).await.unwrap();
     let shards: Vec<u32> = fates.into_iter().map(|fate| fate.unwrap().shard.0).collect();
     assert_eq!(shards, [0, 0, 1, 1]);
