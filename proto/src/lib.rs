@@ -3,7 +3,7 @@
 //! Nothing here has behaviour; the shapes, units and errors are documented in the `.proto` files.
 
 /// Version 1 of the API.
-#[expect(missing_docs, reason = "generated from the .proto files, which carry the docs")]
+#[expect(missing_docs, clippy::allow_attributes, reason = "generated from the .proto files, which carry the docs")]
 pub mod v1 {
     tonic::include_proto!("millrace.v1");
 }

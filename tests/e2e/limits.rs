@@ -140,11 +140,11 @@ async fn a_shard_over_its_quota_names_itself_and_when_to_retry() {
     for _ in 0..8 {
         let records = (0..500).map(|i| record(&format!("k{i}"), 10)).collect();
         let response = put(&channel, "slow", records).await.expect("a batch is answered record by record");
-        let errors = response.results.into_iter().filter_map(|result| match result.result {
+        let mut errors = response.results.into_iter().filter_map(|result| match result.result {
             Some(Fate::Error(error)) => Some(error),
             _ => None,
         });
-        throttled = errors.last();
+        throttled = errors.next_back();
         if throttled.is_some() {
             break;
         }
