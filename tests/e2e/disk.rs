@@ -78,7 +78,7 @@ async fn a_full_disk_refuses_puts_and_keeps_what_it_acknowledged() {
     let data = folder.path().join("data");
     let settings =
         ServerSettings::new(&data).env("MILLRACE_STORE_URL", format!("file://{}/lake", folder.path().display()));
-    let disk = SmallDisk::mount(&data, 256);
+    let disk = SmallDisk::mount(&data, 400);
     let mut limited = settings.clone();
     if disk.is_none() {
         eprintln!(
@@ -92,7 +92,7 @@ async fn a_full_disk_refuses_puts_and_keeps_what_it_acknowledged() {
 
     let mut acknowledged: Vec<(u64, Vec<u8>)> = Vec::new();
     let refusal = loop {
-        assert!(acknowledged.len() < 1024, "a disk of 256 MiB took 1 GiB");
+        assert!(acknowledged.len() < 1024, "a disk of 400 MiB took 1 GB");
         let data = noise(1_000_000);
         match grpc::records(&channel).put(grpc::put_request("full", [("k".to_owned(), data.clone())])).await {
             Err(status) => break status.message().to_owned(),

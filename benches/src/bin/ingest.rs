@@ -64,8 +64,8 @@ async fn millrace(arguments: &Arguments) -> (Acknowledged, usize) {
         duration: Duration::from_secs(arguments.seconds),
     };
     let done = load::run(&site.server.endpoint(), &load).await;
-    let groups = metric(&site.server, "millrace_log_groups_total").unwrap_or_default();
-    let appended = metric(&site.server, "millrace_log_appended_bytes_total").unwrap_or(done.bytes as f64);
+    let groups = metric(&site.server, "millrace_log_sync_seconds_count").unwrap_or_default();
+    let appended = metric(&site.server, "millrace_log_bytes_total").unwrap_or(done.bytes as f64);
     let fallback = arguments.producers * arguments.batch_records * arguments.record_bytes;
     let group_bytes = if groups > 0.0 { (appended / groups) as usize } else { fallback };
     report("millrace, gRPC, fsync before acknowledgement", &done);
