@@ -1,0 +1,179 @@
+//! JSON to Snappy Parquet on one core: delivery's own way against a bare `arrow-json` and `ArrowWriter` loop, and against
+//! DuckDB's `COPY` with one thread.
+#![expect(clippy::print_stdout, reason = "a bench's result is its output")]
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::parquet::arrow::ArrowWriter;
+use ::parquet::basic::Compression;
+use ::parquet::file::properties::WriterProperties;
+use arrow::json::ReaderBuilder;
+use arrow::json::reader::infer_json_schema;
+use bytes::Bytes;
+use clap::Parser;
+use millrace_benches::machine;
+use millrace_storage::lake::FileNames;
+use millrace_storage::lake::convert::{ConvertSettings, Converter};
+use millrace_storage::lake::parquet::{self, ParquetSettings, ParquetTarget};
+use millrace_storage::lake::row::Row;
+use millrace_storage::lake::schema::{ARRIVAL_TIME, TableSchema};
+use millrace_storage::lake::store::{Store, StoreSettings};
+use millrace_storage::log::{Offset, ShardId};
+use millrace_storage::time::Timestamp;
+use millrace_tests::{flights, python};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Times each side runs; the fastest counts.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Rows that are converted at once.
+    #[arg(long, default_value_t = 8192)]
+    batch_rows: usize,
+    #[arg(long, default_value = "target/bench")]
+    folder: PathBuf,
+}
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Outcome {
+    let arguments = Arguments::parse();
+    fs::create_dir_all(&arguments.folder)?;
+    println!("{}", machine::describe(&arguments.folder));
+    let lines: Vec<Bytes> = flights::lines().map(Bytes::from).collect();
+    let text: Vec<u8> = lines.iter().flat_map(|line| line.iter().chain(b"\n")).copied().collect();
+    let megabytes = text.len() as f64 / 1e6;
+    println!("{} flights, {megabytes:.0} MB of JSON", lines.len());
+
+    let report = |side: &str, time: Duration| {
+        let rate = megabytes / time.as_secs_f64();
+        println!("{side}: {rate:.0} MB/s");
+        rate
+    };
+    let own = report(
+        "millrace, with system columns and statistics",
+        fastest(arguments.runs, || own(&lines, &arguments, true))?,
+    );
+    let plain = report("millrace, without system columns", fastest(arguments.runs, || own_plain(&lines, &arguments))?);
+    let bare =
+        report("bare arrow-json and ArrowWriter", fastest(arguments.runs, || bare(&text, arguments.batch_rows))?);
+    println!(
+        "ratio to the bare loop: {:.2} ({:.2} without system columns; wanted: 0.70 or more)",
+        own / bare,
+        plain / bare
+    );
+
+    let source = arguments.folder.join("flights.jsonl");
+    fs::write(&source, &text)?;
+    match duckdb(&source, arguments.runs) {
+        Some(time) => {
+            let duckdb = report("DuckDB, COPY (FROM read_json) TO parquet, one thread", time);
+            println!("ratio to DuckDB: {:.2} (wanted: more than 1.00)", own / duckdb);
+        }
+        None => println!("SKIPPED: ./tests/run.sh was not run, so there is no DuckDB to compare with"),
+    }
+    fs::remove_file(&source)?;
+    Ok(())
+}
+
+/// The fastest of so many runs; `work` gives the time of its part that counts.
+fn fastest(runs: usize, mut work: impl FnMut() -> Outcome<Duration>) -> Outcome<Duration> {
+    let times: Result<Vec<Duration>, _> = (0..runs.max(1)).map(|_| work()).collect();
+    Ok(times?.into_iter().min().unwrap_or_default())
+}
+
+fn own_plain(lines: &[Bytes], arguments: &Arguments) -> Outcome<Duration> {
+    own(lines, arguments, false)
+}
+
+/// Rows through the converter into Parquet on a store in memory.
+fn own(lines: &[Bytes], arguments: &Arguments, system_columns: bool) -> Outcome<Duration> {
+    let store = Store::open(&StoreSettings::of_url("memory:///"))?;
+    let settings = ConvertSettings { system_columns, ..ConvertSettings::default() };
+    let table = TableSchema::initial(&settings.columns, &settings.time, settings.policy, system_columns)?;
+    let mut converter = Converter::new(settings, "flights", &table)?;
+    let arrival_time = Timestamp::now();
+    let key = Bytes::from_static(b"key");
+    let row = |(offset, data): (usize, &Bytes)| Row {
+        shard: ShardId(0),
+        offset: Offset(offset as u64),
+        sub: 0,
+        arrival_time,
+        partition_key: key.clone(),
+        data: data.clone(),
+    };
+    let rows: Vec<Vec<Row>> = lines
+        .chunks(arguments.batch_rows)
+        .enumerate()
+        .map(|(chunk, lines)| {
+            let first = chunk * arguments.batch_rows;
+            lines.iter().enumerate().map(|(i, line)| row((first + i, line))).collect()
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build()?;
+
+    let start = Instant::now();
+    let mut batches = Vec::with_capacity(rows.len());
+    for rows in rows {
+        let converted = converter.convert(rows)?;
+        assert!(converted.set_aside.is_empty(), "no flight is set aside");
+        batches.push(converted.batch);
+    }
+    let target = ParquetTarget {
+        table_root: "default/flights".to_owned(),
+        names: FileNames { delivery: "flights".to_owned(), batch: 0 },
+        schema: Arc::clone(&converter.schema().schema),
+        partition_spec_id: 0,
+        time_column: ARRIVAL_TIME.to_owned(),
+    };
+    let files = runtime.block_on(parquet::write(&store, &ParquetSettings::default(), &target, batches))?;
+    let time = start.elapsed();
+    assert_eq!(
+        files.iter().map(|file| file.record_count()).sum::<u64>(),
+        lines.len() as u64,
+        "all flights are written"
+    );
+    Ok(time)
+}
+
+/// The loop that anyone would write first. The schema is found before the clock runs.
+fn bare(text: &[u8], batch_rows: usize) -> Outcome<Duration> {
+    let (schema, _) = infer_json_schema(Cursor::new(text), None)?;
+    let start = Instant::now();
+    let schema = Arc::new(schema);
+    let reader = ReaderBuilder::new(Arc::clone(&schema)).with_batch_size(batch_rows).build(Cursor::new(text))?;
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
+    for batch in reader {
+        writer.write(&batch?)?;
+    }
+    let file = writer.into_inner()?;
+    assert!(!file.is_empty(), "a file was written");
+    Ok(start.elapsed())
+}
+
+/// The fastest of so many runs of DuckDB; `None` where it is not installed.
+fn duckdb(source: &Path, runs: usize) -> Option<Duration> {
+    const SCRIPT: &str = "
+import duckdb, sys, time
+source, runs = sys.argv[1], int(sys.argv[2])
+connection = duckdb.connect()
+connection.sql('set threads = 1')
+times = []
+for _ in range(runs):
+    start = time.perf_counter()
+    connection.sql(f\"copy (from read_json('{source}')) to '{source}.parquet' (format parquet, compression snappy)\")
+    times.append(time.perf_counter() - start)
+print(min(times))
+";
+    let interpreter = python::interpreter().filter(|path| path.exists())?;
+    let output = Command::new(interpreter).args(["-c", SCRIPT]).arg(source).arg(runs.to_string()).output().ok()?;
+    drop(fs::remove_file(format!("{}.parquet", source.display())));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok().map(Duration::from_secs_f64)
+}
