@@ -97,7 +97,8 @@ pub(super) fn read_long(number: &str) -> Option<i64> {
 /// The nearest double; a whole number only where the double is exactly it.
 pub(super) fn read_double(number: &str) -> Option<f64> {
     let value = number.parse::<f64>().ok().filter(|value| value.is_finite())?;
-    let exact = is_fractional(number) || value.abs() <= 9_007_199_254_740_992.0 || format!("{value:.0}") == number;
+    // Below 2^53 every whole number is a double; beyond, only some are.
+    let exact = value.abs() < 9_007_199_254_740_992.0 || is_fractional(number) || format!("{value:.0}") == number;
     exact.then_some(value)
 }
 
