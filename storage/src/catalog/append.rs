@@ -1,0 +1,53 @@
+//! Appending a batch: new files, more columns and the caller's own writes in one commit.
+
+use iceberg::spec::{DataFile, SchemaRef};
+use iceberg::table::Table;
+
+use super::commit::{Attempt, Refused};
+use super::{BatchSummary, Catalog, Error, Result, TableName};
+use crate::meta::{Condition, Write};
+
+/// How often a commit is tried while other engines move the table.
+const COMMIT_ATTEMPTS_MAX: u32 = 20;
+
+/// A batch to append.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The files, all durable in the store. There may be none: the snapshot then carries the summary alone.
+    pub files: Vec<DataFile>,
+    /// The schema that the files were written with: the table's own with columns added or widened. `None` where the files
+    /// have no column that the table has not.
+    pub schema: Option<SchemaRef>,
+    /// What the batch holds.
+    pub summary: BatchSummary,
+    /// What must hold for the commit, such as the checkpoint that the batch began at.
+    pub conditions: Vec<Condition>,
+    /// What else the commit writes, such as the new checkpoint.
+    pub writes: Vec<Write>,
+}
+
+impl Catalog {
+    /// Appends a batch: swaps the table's pointer and applies the caller's conditions and writes, all or nothing.
+    ///
+    /// Where another writer moved the table meanwhile, it is tried again on the new state. [`Error::Conflict`] says that a
+    /// condition of the caller failed, and [`Error::Schema`] that the table's columns have changed so that the rows must be
+    /// converted anew. An error that [may have applied](Error::may_have_applied) is decided by reading the checkpoint.
+    pub async fn append(&self, name: &TableName, append: Append) -> Result<Table> {
+        let slot = self.slot(name);
+        let _turn = slot.commit.lock().await;
+        for _ in 0..COMMIT_ATTEMPTS_MAX {
+            let base = self.load_with_pointer(name).await?;
+            match Attempt::new(self, name, &base, &append)?.run().await {
+                Ok(done) => {
+                    let loaded = slot.keep(done.loaded);
+                    self.write_version_hint(&loaded).await;
+                    self.delete_expired(&loaded, done.expired).await;
+                    return Ok(loaded.table);
+                }
+                Err(Refused::Moved) => tracing::debug!(table = %name, "another writer moved the table; trying again"),
+                Err(Refused::Failed(error)) => return Err(error),
+            }
+        }
+        Err(Error::Contended { table: name.clone(), attempts: COMMIT_ATTEMPTS_MAX })
+    }
+}

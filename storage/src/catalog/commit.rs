@@ -1,0 +1,280 @@
+//! One attempt to commit: Iceberg's transaction writes manifests, and what it hands over becomes the new table state.
+//!
+//! The attempt stands in for a catalog towards the transaction. It must never report a commit that the meta store did not
+//! confirm, and never retry by itself: whether a retry makes sense is the caller's to know.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use async_trait::async_trait;
+use iceberg::spec::{MetadataLog, Schema, TableMetadata};
+use iceberg::table::Table;
+use iceberg::transaction::{ApplyTransactionAction, Transaction};
+use iceberg::{ErrorKind, MetadataLocation, Namespace, NamespaceIdent, TableCommit, TableCreation, TableIdent};
+use parking_lot::Mutex;
+
+use super::create::DELETE_AFTER_COMMIT;
+use super::schema::{Fit, fit};
+use super::{Append, Catalog, Error, Loaded, Result, TableName};
+use crate::meta;
+use crate::meta::keys;
+use crate::meta::keys::table::TableValue;
+
+/// A commit that applied.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// The table's new state.
+    pub(super) loaded: Loaded,
+    /// Metadata files that the table no longer lists.
+    pub(super) expired: Vec<MetadataLog>,
+}
+
+/// A commit that did not apply, or may not have.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Another writer swapped the pointer.
+    Moved,
+    /// Trying again at once makes no sense.
+    Failed(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// One attempt on one base state.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    catalog: &'a Catalog,
+    name: &'a TableName,
+    base: &'a Loaded,
+    append: &'a Append,
+    /// The schema to commit, where it is not the base's.
+    schema: Option<Schema>,
+    /// The base with that schema: what the transaction sees, so that its manifests have the new columns.
+    view: Table,
+    /// Iceberg's errors cannot carry ours, so the outcome is handed over here.
+    outcome: Mutex<Option<Result<Done, Refused>>>,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(catalog: &'a Catalog, name: &'a TableName, base: &'a Loaded, append: &'a Append) -> Result<Self> {
+        let schema = extended_schema(name, base.table.metadata(), append)?;
+        let view = match &schema {
+            Some(schema) => with_schema(catalog, name, base, schema.clone())?,
+            None => base.table.clone(),
+        };
+        Ok(Self { catalog, name, base, append, schema, view, outcome: Mutex::new(None) })
+    }
+
+    pub(super) async fn run(self) -> Result<Done, Refused> {
+        let committed = self.transact().await;
+        match (self.outcome.into_inner(), committed) {
+            (Some(outcome), _) => outcome,
+            (None, Err(error)) => Err(Error::iceberg(self.name, error).into()),
+            (None, Ok(_)) => unreachable!("a transaction with an action ends in update_table or in an error"),
+        }
+    }
+
+    async fn transact(&self) -> iceberg::Result<Table> {
+        let transaction = Transaction::new(&self.view);
+        let append = transaction
+            .fast_append()
+            // The check reads every manifest of the table. Names are unique already: they carry delivery and batch, and the
+            // caller's conditions let a batch commit once.
+            .with_check_duplicate(false)
+            .set_snapshot_properties(self.append.summary.to_properties())
+            .add_data_files(self.append.files.iter().cloned());
+        append.apply(transaction)?.commit(self).await
+    }
+
+    /// Writes the new metadata file, then swaps the pointer.
+    async fn swap(&self, mut commit: TableCommit) -> Result<Done, Refused> {
+        let (metadata, expired) = self.new_metadata(&mut commit).map_err(|error| Error::iceberg(self.name, error))?;
+        let location = self.new_location(&metadata);
+        let written = metadata.write_to(&self.catalog.file_io, &location).await;
+        written.map_err(|error| Error::iceberg(self.name, error))?;
+
+        let metadata_location = location.to_string();
+        let table = self.catalog.table(self.name, metadata, &metadata_location)?;
+        let spec_toml = self.base.pointer.value.spec_toml.clone();
+        let pointer = keys::stored(&self.name.key(), TableValue { metadata_location, spec_toml });
+        self.swap_pointer(&pointer.value).await?;
+        Ok(Done { loaded: Loaded { pointer, table }, expired })
+    }
+
+    fn new_metadata(&self, commit: &mut TableCommit) -> iceberg::Result<(TableMetadata, Vec<MetadataLog>)> {
+        for requirement in commit.take_requirements() {
+            requirement.check(Some(self.base.table.metadata()))?;
+        }
+        let from = self.base.pointer.value.metadata_location.clone();
+        let mut builder = self.base.table.metadata().clone().into_builder(Some(from));
+        if let Some(schema) = &self.schema {
+            builder = builder.add_current_schema(schema.clone())?;
+        }
+        for update in commit.take_updates() {
+            builder = update.apply(builder)?;
+        }
+        let built = builder.build()?;
+        Ok((built.metadata, built.expired_metadata_logs))
+    }
+
+    fn new_location(&self, metadata: &TableMetadata) -> MetadataLocation {
+        match MetadataLocation::from_str(&self.base.pointer.value.metadata_location) {
+            Ok(location) => location.with_next_version().with_new_metadata(metadata),
+            // The last commit was another engine's, with names of its own.
+            Err(_) => MetadataLocation::new_with_metadata(metadata.location(), metadata),
+        }
+    }
+
+    async fn swap_pointer(&self, value: &TableValue) -> Result<(), Refused> {
+        let key = self.name.key();
+        // The caller's conditions come first: where they fail no retry helps, whatever became of the pointer.
+        let mut conditions = self.append.conditions.clone();
+        conditions.push(keys::unchanged(&key, &self.base.pointer));
+        let mut writes = self.append.writes.clone();
+        writes.push(keys::put(&key, value));
+        match self.catalog.meta.commit(conditions, writes).await {
+            Ok(()) => Ok(()),
+            Err(meta::Error::Conflict { key: conflict }) if conflict == keys::Key::encode(&key) => Err(Refused::Moved),
+            Err(meta::Error::Conflict { key }) => Err(Error::Conflict { table: self.name.clone(), key }.into()),
+            Err(error) if error.may_have_applied() => match keys::get(&*self.catalog.meta, &key).await {
+                Ok(Some(held)) if held.value.metadata_location == value.metadata_location => Ok(()),
+                _ => Err(Error::from(error).into()),
+            },
+            Err(error) => Err(Error::from(error).into()),
+        }
+    }
+}
+
+/// The schema that the commit must set, where the table does not cover the files' own.
+fn extended_schema(name: &TableName, table: &TableMetadata, append: &Append) -> Result<Option<Schema>> {
+    let Some(written) = &append.schema else {
+        return Ok(None);
+    };
+    match fit(table, written) {
+        Ok(Fit::Covered) => Ok(None),
+        Ok(Fit::Extends) => Ok(Some(written.as_ref().clone())),
+        Err(reason) => Err(Error::Schema { table: name.clone(), reason }),
+    }
+}
+
+fn with_schema(catalog: &Catalog, name: &TableName, base: &Loaded, schema: Schema) -> Result<Table> {
+    let builder = base.table.metadata().clone().into_builder(None);
+    let built = builder.add_current_schema(schema).and_then(|builder| builder.build());
+    // What is refused here is the schema: everything else is as it was committed.
+    let built = built.map_err(|error| Error::Schema { table: name.clone(), reason: error.to_string() })?;
+    catalog.table(name, built.metadata, &base.pointer.value.metadata_location)
+}
+
+impl Catalog {
+    /// Writes where a reader that has only the folder finds the newest metadata file. It is a hint: the pointer decides.
+    pub(super) async fn write_version_hint(&self, loaded: &Loaded) {
+        let location = &loaded.pointer.value.metadata_location;
+        let Some((folder, file)) = location.rsplit_once('/') else {
+            return;
+        };
+        let version = file.trim_end_matches(".metadata.json").to_owned();
+        let writing =
+            async { self.file_io.new_output(format!("{folder}/version-hint.text"))?.write(version.into()).await };
+        if let Err(error) = writing.await {
+            tracing::warn!(%location, %error, "the version hint of a table could not be written");
+        }
+    }
+
+    /// Deletes metadata files that the table's properties say nobody needs any more.
+    pub(super) async fn delete_expired(&self, loaded: &Loaded, expired: Vec<MetadataLog>) {
+        let properties = loaded.table.metadata().properties();
+        if properties.get(DELETE_AFTER_COMMIT).is_none_or(|wanted| wanted != "true") {
+            return;
+        }
+        for log in expired {
+            if let Err(error) = self.file_io.delete(&log.metadata_file).await {
+                tracing::warn!(file = log.metadata_file, %error, "an old metadata file could not be deleted");
+            }
+        }
+    }
+}
+
+fn unsupported<T>() -> iceberg::Result<T> {
+    Err(iceberg::Error::new(ErrorKind::FeatureUnsupported, "an attempt to commit serves one table and one commit only"))
+}
+
+#[async_trait]
+impl iceberg::Catalog for Attempt<'_> {
+    async fn load_table(&self, _table: &TableIdent) -> iceberg::Result<Table> {
+        Ok(self.view.clone())
+    }
+
+    async fn update_table(&self, commit: TableCommit) -> iceberg::Result<Table> {
+        let outcome = self.swap(commit).await;
+        let told = match &outcome {
+            Ok(done) => Ok(done.loaded.table.clone()),
+            Err(_) => Err(iceberg::Error::new(ErrorKind::CatalogCommitConflicts, "the attempt was refused")),
+        };
+        *self.outcome.lock() = Some(outcome);
+        told
+    }
+
+    async fn list_namespaces(&self, _parent: Option<&NamespaceIdent>) -> iceberg::Result<Vec<NamespaceIdent>> {
+        unsupported()
+    }
+
+    async fn create_namespace(
+        &self,
+        _namespace: &NamespaceIdent,
+        _properties: HashMap<String, String>,
+    ) -> iceberg::Result<Namespace> {
+        unsupported()
+    }
+
+    async fn get_namespace(&self, _namespace: &NamespaceIdent) -> iceberg::Result<Namespace> {
+        unsupported()
+    }
+
+    async fn namespace_exists(&self, _namespace: &NamespaceIdent) -> iceberg::Result<bool> {
+        unsupported()
+    }
+
+    async fn update_namespace(
+        &self,
+        _namespace: &NamespaceIdent,
+        _properties: HashMap<String, String>,
+    ) -> iceberg::Result<()> {
+        unsupported()
+    }
+
+    async fn drop_namespace(&self, _namespace: &NamespaceIdent) -> iceberg::Result<()> {
+        unsupported()
+    }
+
+    async fn list_tables(&self, _namespace: &NamespaceIdent) -> iceberg::Result<Vec<TableIdent>> {
+        unsupported()
+    }
+
+    async fn create_table(&self, _namespace: &NamespaceIdent, _creation: TableCreation) -> iceberg::Result<Table> {
+        unsupported()
+    }
+
+    async fn drop_table(&self, _table: &TableIdent) -> iceberg::Result<()> {
+        unsupported()
+    }
+
+    async fn purge_table(&self, _table: &TableIdent) -> iceberg::Result<()> {
+        unsupported()
+    }
+
+    async fn table_exists(&self, _table: &TableIdent) -> iceberg::Result<bool> {
+        unsupported()
+    }
+
+    async fn rename_table(&self, _from: &TableIdent, _to: &TableIdent) -> iceberg::Result<()> {
+        unsupported()
+    }
+
+    async fn register_table(&self, _table: &TableIdent, _location: String) -> iceberg::Result<Table> {
+        unsupported()
+    }
+}
