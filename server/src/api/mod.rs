@@ -4,6 +4,8 @@ mod status;
 pub mod http;
 mod stream;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
 use millrace_proto::v1::stream_service_server::{self, StreamServiceServer};
