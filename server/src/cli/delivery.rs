@@ -108,12 +108,13 @@ pub(super) struct TotalsView {
     files: u64,
     bytes_in: u64,
     bytes_out: u64,
+    lost: u64,
 }
 
 impl From<DeliveryTotals> for TotalsView {
     fn from(totals: DeliveryTotals) -> Self {
-        let DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out } = totals;
-        Self { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out }
+        let DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost } = totals;
+        Self { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost }
     }
 }
 
@@ -128,6 +129,7 @@ impl TotalsView {
             ("files", count(self.files)),
             ("bytes in", bytes(self.bytes_in)),
             ("bytes out", bytes(self.bytes_out)),
+            ("lost", count(self.lost)),
         ])
     }
 }

@@ -142,6 +142,19 @@ impl Streams {
         Ok(state)
     }
 
+    /// What a stream is now, where it exists, and what a creation or an update with `options` would make of it.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] where the options break a limit.
+    pub fn preview(&self, name: &StreamName, options: &StreamOptions) -> Result<(Option<StreamSpec>, StreamSpec)> {
+        let before = self.get(name).ok().map(|state| state.spec());
+        let after = match before {
+            Some(before) => options.update(before, &self.0.settings),
+            None => options.create(&self.0.settings),
+        };
+        Ok((before, after.map_err(|rejected| self.reject(rejected))?))
+    }
+
     /// Deletes a stream and its records. Puts in flight end first; readers are told.
     ///
     /// # Errors

@@ -105,8 +105,11 @@ impl Catalog {
         let failed = |error| Error::iceberg(&name, error);
         let list = table.manifest_list_reader(snapshot).load().await.map_err(failed)?;
         let has_deletes = list.entries().iter().any(|manifest| manifest.content == ManifestContentType::Deletes);
-        let manifests =
-            list.consume_entries().into_iter().filter(|manifest| manifest.content == ManifestContentType::Data);
+        let manifests = list
+            .consume_entries()
+            .into_iter()
+            .filter(|manifest| manifest.content == ManifestContentType::Data)
+            .collect::<Vec<_>>();
         let read = stream::iter(manifests)
             .map(|manifest| {
                 let slot = &slot;

@@ -18,6 +18,7 @@ const DROPPED: &str = "millrace.dropped";
 const FILES: &str = "millrace.files";
 const BYTES_IN: &str = "millrace.bytes_in";
 const BYTES_OUT: &str = "millrace.bytes_out";
+const LOST: &str = "millrace.lost";
 
 /// A batch of a delivery: the records that one snapshot holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl BatchSummary {
         let ranges: BTreeMap<u32, [u64; 2]> =
             self.ranges.iter().map(|(shard, range)| (shard.0, [range.start.0, range.end.0])).collect();
         let ranges = serde_json::to_string(&ranges).expect("numbers and arrays are JSON");
-        let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out } = self.totals;
+        let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost } = self.totals;
         let counts = [
             (RECORDS, records),
             (OUTPUTS, outputs),
@@ -49,6 +50,7 @@ impl BatchSummary {
             (FILES, files),
             (BYTES_IN, bytes_in),
             (BYTES_OUT, bytes_out),
+            (LOST, lost),
             (BATCH, self.batch),
         ];
         let mut properties: HashMap<_, _> =
@@ -82,6 +84,7 @@ impl BatchSummary {
             files: count(FILES)?,
             bytes_in: count(BYTES_IN)?,
             bytes_out: count(BYTES_OUT)?,
+            lost: count(LOST)?,
         };
         Ok(Some(Self { delivery: delivery.clone(), batch: count(BATCH)?, ranges: by_shard, totals }))
     }
@@ -105,9 +108,9 @@ mod tests {
     fn summaries() -> impl Strategy<Value = BatchSummary> {
         let range = (any::<u64>(), any::<u64>()).prop_map(|(a, b)| Offset(a.min(b))..Offset(a.max(b)));
         let ranges = proptest::collection::btree_map(any::<u32>().prop_map(ShardId), range, 0..5);
-        (".{0,20}", any::<u64>(), ranges, any::<[u64; 8]>()).prop_map(|(delivery, batch, ranges, counts)| {
-            let [records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out] = counts;
-            let totals = Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out };
+        (".{0,20}", any::<u64>(), ranges, any::<[u64; 9]>()).prop_map(|(delivery, batch, ranges, counts)| {
+            let [records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost] = counts;
+            let totals = Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost };
             BatchSummary { delivery, batch, ranges, totals }
         })
     }

@@ -61,6 +61,24 @@ impl LinesCompression {
     }
 }
 
+impl LinesCompression {
+    /// The compression of a file, by its name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        let ends = |compression: &Self| name.ends_with(&format!(".{}", compression.extension()));
+        [Self::Gzip, Self::Snappy].into_iter().find(ends).unwrap_or_default()
+    }
+
+    /// The text of a file.
+    pub fn reader<'a>(self, file: impl io::Read + Send + 'a) -> Box<dyn io::Read + Send + 'a> {
+        match self {
+            Self::None => Box::new(file),
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
+            Self::Snappy => Box::new(snap::read::FrameDecoder::new(file)),
+        }
+    }
+}
+
 impl FromStr for LinesCompression {
     type Err = Error;
 

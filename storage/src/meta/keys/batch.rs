@@ -1,4 +1,5 @@
-//! `batch/<delivery>/<number>`: the ledger of deliveries that write plain objects, where no table keeps the ranges.
+//! `batch/<delivery>/<number>`: the ledger of objects that no table lists: those of deliveries into plain objects, and those
+//! of outputs that were set aside.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +17,13 @@ pub struct BatchKey {
     pub batch: u64,
 }
 
-/// A committed batch of a delivery that writes plain objects.
+/// A committed batch that wrote objects which no table lists.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct BatchValue {
     /// By shard of the stream, also those without new records.
     #[prost(btree_map = "uint32, message", tag = "1")]
     pub ranges: BTreeMap<u32, OffsetRange>,
-    /// What was written.
+    /// What was written in place of a table's files.
     #[prost(message, repeated, tag = "2")]
     pub objects: Vec<BatchObject>,
     /// Of this batch.
@@ -31,6 +32,9 @@ pub struct BatchValue {
     /// Milliseconds since the Unix epoch.
     #[prost(int64, tag = "4")]
     pub committed_at_ms: i64,
+    /// Where outputs were set aside.
+    #[prost(message, repeated, tag = "5")]
+    pub set_aside_objects: Vec<BatchObject>,
 }
 
 /// An object of a batch.

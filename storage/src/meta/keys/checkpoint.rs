@@ -28,6 +28,12 @@ pub struct CheckpointValue {
     /// When the last batch was committed, in milliseconds since the Unix epoch; zero where none was.
     #[prost(int64, tag = "4")]
     pub last_commit_at_ms: i64,
+    /// The number of the stream in the log that the offsets are of.
+    #[prost(uint32, tag = "5")]
+    pub stream_id: u32,
+    /// The first batch of the totals. Earlier ones are of another stream, or of before a gap.
+    #[prost(uint64, tag = "6")]
+    pub first_batch: u64,
 }
 
 impl Key for CheckpointKey {

@@ -28,6 +28,9 @@ pub struct IntentValue {
     /// When the batch was cut, in milliseconds since the Unix epoch.
     #[prost(int64, tag = "4")]
     pub cut_at_ms: i64,
+    /// The declaration of the table that it is made by, in TOML; empty where it makes plain objects.
+    #[prost(string, tag = "5")]
+    pub table_spec_toml: String,
 }
 
 impl Key for IntentKey {

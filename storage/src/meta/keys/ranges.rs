@@ -79,6 +79,9 @@ pub struct Totals {
     /// Bytes of the files.
     #[prost(uint64, tag = "8")]
     pub bytes_out: u64,
+    /// Records that were trimmed from the log before they were read.
+    #[prost(uint64, tag = "9")]
+    pub lost: u64,
 }
 
 impl AddAssign for Totals {
@@ -91,5 +94,6 @@ impl AddAssign for Totals {
         self.files += more.files;
         self.bytes_in += more.bytes_in;
         self.bytes_out += more.bytes_out;
+        self.lost += more.lost;
     }
 }

@@ -70,8 +70,17 @@ async fn values_come_back() {
         store.commit(vec![as_found(&key, None)], vec![]).await.unwrap();
     }
     let name = "flights".to_owned();
-    let totals =
-        Totals { records: 1, outputs: 2, rows: 3, set_aside: 4, dropped: 5, files: 6, bytes_in: 7, bytes_out: 8 };
+    let totals = Totals {
+        records: 1,
+        outputs: 2,
+        rows: 3,
+        set_aside: 4,
+        dropped: 5,
+        files: 6,
+        bytes_in: 7,
+        bytes_out: 8,
+        lost: 9,
+    };
     let ranges =
         store_ranges(&BTreeMap::from([(ShardId(0), Offset(0)..Offset(7)), (ShardId(1), Offset(3)..Offset(3))]));
     let stream = StreamValue { id: 7, shard_count: 2, retention_ms: 3_600_000, ..StreamValue::default() };
@@ -80,12 +89,26 @@ async fn values_come_back() {
     let state = DeliveryState::Paused.into();
     check(DeliveryKey { name: name.clone() }, DeliveryValue { state, ..DeliveryValue::default() }).await;
     let offsets = store_offsets(&BTreeMap::from([(ShardId(0), Offset(7)), (ShardId(1), Offset(0))]));
-    let checkpoint = CheckpointValue { next_batch: 4, offsets, totals: Some(totals), last_commit_at_ms: 9 };
+    let checkpoint = CheckpointValue {
+        next_batch: 4,
+        offsets,
+        totals: Some(totals),
+        last_commit_at_ms: 9,
+        stream_id: 3,
+        first_batch: 2,
+    };
     check(CheckpointKey { delivery: name.clone() }, checkpoint).await;
-    let intent = IntentValue { batch: 4, ranges: ranges.clone(), spec_toml: "a = 1".to_owned(), cut_at_ms: 5 };
+    let intent = IntentValue {
+        batch: 4,
+        ranges: ranges.clone(),
+        spec_toml: "a = 1".to_owned(),
+        cut_at_ms: 5,
+        table_spec_toml: "b = 2".to_owned(),
+    };
     check(IntentKey { delivery: name.clone() }, intent).await;
     let objects = vec![BatchObject { url: "file:///x".to_owned(), bytes: 10, rows: 2 }];
-    let batch = BatchValue { ranges, objects, totals: Some(totals), committed_at_ms: 6 };
+    let set_aside_objects = objects.clone();
+    let batch = BatchValue { ranges, objects, set_aside_objects, totals: Some(totals), committed_at_ms: 6 };
     check(BatchKey { delivery: name.clone(), batch: 4 }, batch).await;
     let table = TableValue { metadata_location: "file:///m".to_owned(), spec_toml: String::new() };
     check(TableKey { namespace: "default".to_owned(), name }, table).await;
