@@ -1,0 +1,221 @@
+//! `split`: takes concatenated JSON objects, JSON arrays and lines apart, so that a buffer never becomes one record.
+//!
+//! It must never pass a part of a record on: a record that ends within a value fails as a whole.
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr2, memchr2_iter};
+use serde_json::value::RawValue;
+
+use super::{Outcome, Transform};
+
+/// Takes records apart into JSON values.
+///
+/// A record may hold values one after the other (`{}{}`), with any white space between (lines), and arrays (`[{},{}]`),
+/// whose elements become values of their own; arrays within arrays stay. A record without a value is dropped.
+/// A record that looks like one object is passed on unread: whether it is well formed is for the converter to say.
+///
+/// Line breaks within a value, which JSON allows between tokens only, become spaces, so that a value is always one line.
+#[derive(Debug)]
+pub struct Split;
+
+impl Transform for Split {
+    fn name(&self) -> &'static str {
+        "split"
+    }
+
+    fn apply(&self, records: Vec<Bytes>) -> Vec<Outcome> {
+        records.into_iter().map(split).collect()
+    }
+}
+
+fn split(data: Bytes) -> Outcome {
+    let trimmed = data.trim_ascii();
+    if trimmed.is_empty() {
+        return Outcome::Dropped;
+    }
+    if is_one_object(trimmed) {
+        return Outcome::One(one_line(data.slice_ref(trimmed)));
+    }
+    let mut values = Vec::new();
+    for value in serde_json::Deserializer::from_slice(trimmed).into_iter::<&RawValue>() {
+        let taken = value.map_err(reason).and_then(|value| take(&data, value, &mut values));
+        if let Err(reason) = taken {
+            return Outcome::Failed(reason);
+        }
+    }
+    match values.len() {
+        0 => Outcome::Dropped,
+        1 => values.pop().map_or(Outcome::Dropped, Outcome::One),
+        _ => Outcome::Many(values),
+    }
+}
+
+/// Adds one top-level value, or the elements of an array.
+fn take(data: &Bytes, value: &RawValue, values: &mut Vec<Bytes>) -> Result<(), String> {
+    let text = value.get();
+    if !text.starts_with('[') {
+        values.push(one_line(data.slice_ref(text.as_bytes())));
+        return Ok(());
+    }
+    let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(reason)?;
+    values.extend(elements.into_iter().map(|element| one_line(data.slice_ref(element.get().as_bytes()))));
+    Ok(())
+}
+
+fn reason(error: serde_json::Error) -> String {
+    if error.is_eof() {
+        format!("the record ends within a json value: {error}")
+    } else {
+        format!("the record is not a sequence of json values: {error}")
+    }
+}
+
+/// Whether the bytes are one object, as far as its braces tell.
+///
+/// Two values in one record need a brace that closes the first and is followed by the start of the second, never by `,`,
+/// `]` or `}`. So where each inner closing brace is followed by one of these, a well-formed record is a single object.
+/// Braces within strings can only send a record the long way.
+fn is_one_object(data: &[u8]) -> bool {
+    if data.first() != Some(&b'{') || data.last() != Some(&b'}') {
+        return false;
+    }
+    let last = data.len() - 1;
+    let mut depth = 0_usize;
+    for at in memchr2_iter(b'{', b'}', data) {
+        if data[at] == b'{' {
+            depth += 1;
+            continue;
+        }
+        let Some(outer) = depth.checked_sub(1) else { return false };
+        depth = outer;
+        if at == last {
+            return depth == 0;
+        }
+        let follower = data[at + 1..].iter().find(|byte| !byte.is_ascii_whitespace());
+        if depth == 0 || !matches!(follower, Some(b',' | b']' | b'}')) {
+            return false;
+        }
+    }
+    false
+}
+
+/// The value without line breaks.
+fn one_line(value: Bytes) -> Bytes {
+    if memchr2(b'\n', b'\r', &value).is_none() {
+        return value;
+    }
+    let mut line = BytesMut::from(value.as_ref());
+    for byte in line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
+        *byte = b' ';
+    }
+    line.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(data: &str) -> Outcome {
+        split(Bytes::copy_from_slice(data.as_bytes()))
+    }
+
+    #[test]
+    fn values_are_taken_apart() {
+        let check = |data: &str, expected: &[&str]| {
+            let outputs: Vec<Bytes> = expected.iter().map(|value| Bytes::copy_from_slice(value.as_bytes())).collect();
+            let expected = match outputs.as_slice() {
+                [] => Outcome::Dropped,
+                [one] => Outcome::One(one.clone()),
+                _ => Outcome::Many(outputs),
+            };
+            assert_eq!(run(data), expected, "{data:?}");
+        };
+        check(r#"{"a":1}"#, &[r#"{"a":1}"#]);
+        check("  {\"a\":1}\r\n", &[r#"{"a":1}"#]);
+        check(r#"{"a":1}{"a":2}"#, &[r#"{"a":1}"#, r#"{"a":2}"#]);
+        check("{\"a\":1}\n{\"a\":2}\n", &[r#"{"a":1}"#, r#"{"a":2}"#]);
+        check("{\"a\":1}\r\n\r\n{\"a\":2}", &[r#"{"a":1}"#, r#"{"a":2}"#]);
+        check(r#"[{"a":1},{"a":2}]"#, &[r#"{"a":1}"#, r#"{"a":2}"#]);
+        check(r#"[{"a":1}]{"a":2}"#, &[r#"{"a":1}"#, r#"{"a":2}"#]);
+        check(r#"[[{"a":1}]]"#, &[r#"[{"a":1}]"#]);
+        check(r#"{"a":[{"b":{}},{"c":1}],"d":{"e":{}}}"#, &[r#"{"a":[{"b":{}},{"c":1}],"d":{"e":{}}}"#]);
+        check(r#"{"a":"}{"}{"b":"\"}{\\"}"#, &[r#"{"a":"}{"}"#, r#"{"b":"\"}{\\"}"#]);
+        check(r#"{"a":"{"}{"b":"}"}"#, &[r#"{"a":"{"}"#, r#"{"b":"}"}"#]);
+        check("{\n \"a\": 1\n}", &[r#"{  "a": 1 }"#]);
+        check(r#"1 "two" {}"#, &["1", r#""two""#, "{}"]);
+        check("[]", &[]);
+        check(" \n", &[]);
+        check("", &[]);
+    }
+
+    #[test]
+    fn a_broken_record_fails_as_a_whole() {
+        let check = |data: &str, words: &str| match run(data) {
+            Outcome::Failed(reason) => assert!(reason.contains(words), "{data:?}: {reason}"),
+            other => panic!("{data:?} gave {other:?}"),
+        };
+        check(r#"{"a":1}{"a":"#, "ends within");
+        check(r#"{"a":{"b":1}"#, "ends within");
+        check(r#"[{"a":1},{"a":2}"#, "ends within");
+        check(r#"{"a":1}{"a":"torn}"#, "ends within");
+        check("plain text", "not a sequence");
+        check("{\"a\":1}\nplain\n{\"a\":2}", "not a sequence");
+        check(r#"{"a":1},{"a":2}"#, "not a sequence");
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_fail() {
+        let outcome = split(Bytes::from_static(b"{\"a\":1}{\"b\":\"\xff\"}"));
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    }
+
+    fn object() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            any::<i32>().prop_map(serde_json::Value::from),
+            "[{}\\[\\]\", \\\\a\n]{0,12}".prop_map(serde_json::Value::from),
+        ];
+        let nested = leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                proptest::collection::btree_map("[a-z{}\"]{1,3}", inner, 0..4)
+                    .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect())),
+            ]
+        });
+        proptest::collection::btree_map("[a-z{}\"]{1,3}", nested, 0..4)
+            .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect()))
+    }
+
+    proptest! {
+        #[test]
+        fn concatenated_objects_come_back(objects in proptest::collection::vec(object(), 1..6), separator in "[ \n\r]{0,2}") {
+            let texts: Vec<String> = objects.iter().map(ToString::to_string).collect();
+            let outputs = match run(&texts.join(&separator)) {
+                Outcome::One(one) => vec![one],
+                Outcome::Many(many) => many,
+                other => panic!("{other:?}"),
+            };
+            let back: Vec<String> = outputs.iter().map(|data| String::from_utf8(data.to_vec()).unwrap()).collect();
+            prop_assert_eq!(back, texts);
+        }
+
+        #[test]
+        fn a_cut_record_never_yields_a_part_of_its_last_value(objects in proptest::collection::vec(object(), 1..4), cut in 1_usize..40) {
+            let text: String = objects.iter().map(ToString::to_string).collect();
+            let cut = text.len().saturating_sub(cut);
+            prop_assume!(text.is_char_boundary(cut));
+            let whole: Vec<String> = objects.iter().map(ToString::to_string).collect();
+            let outputs = match run(&text[..cut]) {
+                Outcome::One(one) => vec![one],
+                Outcome::Many(many) => many,
+                Outcome::Dropped | Outcome::Failed(_) => vec![],
+            };
+            for output in outputs {
+                let output = String::from_utf8(output.to_vec()).unwrap();
+                let passed_on_unread = serde_json::from_str::<serde_json::Value>(&output).is_err();
+                prop_assert!(whole.contains(&output) || passed_on_unread, "{output}");
+            }
+        }
+    }
+}
