@@ -4,9 +4,11 @@ mod status;
 pub mod http;
 mod stream;
 mod record;
+mod delivery;
 #[cfg(test)]
 mod tests;
 
+use millrace_proto::v1::delivery_service_server::{self, DeliveryServiceServer};
 use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
 use millrace_proto::v1::stream_service_server::{self, StreamServiceServer};
 use tonic::service::{Routes, RoutesBuilder};
@@ -15,6 +17,7 @@ use tonic_health::server::HealthReporter;
 
 pub use status::DOMAIN;
 
+use crate::delivery::Deliveries;
 use crate::streams::Streams;
 
 /// What the handlers call.
@@ -22,10 +25,17 @@ use crate::streams::Streams;
 pub struct Services {
     /// Streams and their records.
     pub streams: Streams,
+    /// Deliveries.
+    pub deliveries: Deliveries,
 }
 
 /// The services that report their health, by their gRPC names; the empty name is the whole server.
-const SERVICE_NAMES: [&str; 3] = ["", stream_service_server::SERVICE_NAME, record_service_server::SERVICE_NAME];
+const SERVICE_NAMES: [&str; 4] = [
+    "",
+    stream_service_server::SERVICE_NAME,
+    record_service_server::SERVICE_NAME,
+    delivery_service_server::SERVICE_NAME,
+];
 
 /// What a message holds beside the bytes that its own limit counts: field tags, hash keys, offsets.
 const MESSAGE_OVERHEAD_BYTES: u64 = 1 << 20;
@@ -55,7 +65,8 @@ pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, to
             RecordServiceServer::new(record::RecordHandler::new(services.streams.clone()))
                 .max_decoding_message_size(put_bytes_max)
                 .max_encoding_message_size(read_bytes_max),
-        );
+        )
+        .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(services.deliveries.clone())));
     Ok(routes.routes())
 }
 

@@ -52,6 +52,13 @@ const MEANINGS: &[(&str, &str)] = &[
     ("streams.subscribe_bytes_max", "the most bytes of one message to a subscriber; one record is always given"),
     ("streams.subscribe_messages_max", "the most messages that wait for one subscriber"),
     ("streams.metric_shards_max", "the most shards of a stream that metrics tell apart"),
+    (
+        "delivery.memory_bytes_max",
+        "memory for converted records of all deliveries that are not committed; at least 16 MiB",
+    ),
+    ("delivery.conversions_max", "conversions at once, over all deliveries; 0 is the number of cores"),
+    ("delivery.retry_delay_max", "the longest pause between two attempts of a failing step"),
+    ("delivery.drain_timeout", "the most time that batches being written get to finish at shutdown"),
 ];
 
 /// The settings as text: a line for the key and its environment name and default, a line for its meaning.

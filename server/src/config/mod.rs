@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::DeliverySettings;
 use crate::streams::StreamSettings;
 
 pub use help::settings_help;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub log: LogOptions,
     /// Streams and their limits.
     pub streams: StreamSettings,
+    /// Deliveries and their limits.
+    pub delivery: DeliverySettings,
 }
 
 impl Default for Settings {
@@ -52,6 +55,7 @@ impl Default for Settings {
             store: StoreOptions::default(),
             log: LogOptions::default(),
             streams: StreamSettings::default(),
+            delivery: DeliverySettings::default(),
         }
     }
 }

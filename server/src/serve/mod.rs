@@ -86,7 +86,9 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let metrics = Metrics::new();
     let stores = Stores::open(&settings, data_dir.path(), &metrics).await?;
     let streams = Streams::open(stores.log(), stores.meta(), settings.streams.clone(), &metrics).await?;
-    let parts = Parts { data_dir, stores, services: Services { streams }, drain_timeout: settings.drain_timeout };
+    let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics).await?;
+    let services = Services { streams, deliveries };
+    let parts = Parts { data_dir, stores, services, drain_timeout: settings.drain_timeout };
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
     let stop = CancellationToken::new();
     let servers = parts.serve(grpc, http, metrics, &stop).await?;
@@ -165,6 +167,7 @@ impl Parts {
             tracing::warn!(drain_timeout = ?self.drain_timeout, "calls in flight did not end in time; they are cut off");
             servers.grpc.abort();
         }
+        self.services.deliveries.close().await;
         // A task that was aborted or failed has nothing left to tell here.
         let _ = servers.retention.await;
         let closed = self.stores.close().await;

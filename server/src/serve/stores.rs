@@ -1,9 +1,11 @@
-//! The log and the meta store as the server holds them: opened together, watched together, closed last.
+//! The log, the meta store, the object store and its catalog as the server holds them: opened together, closed last.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use millrace_storage::catalog::Catalog;
+use millrace_storage::lake::store::Store;
 use millrace_storage::log::Log;
 use millrace_storage::log::rocks::RocksLog;
 use millrace_storage::meta::MetaStore;
@@ -14,25 +16,32 @@ use millrace_storage::meta::rocks::RocksMeta;
 use super::log_metrics::LogCollector;
 use crate::api::http::Readiness;
 use crate::config::Settings;
+use crate::delivery::{Deliveries, DeliverySettings};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
+use crate::streams::Streams;
 
 /// The storage of one process.
 #[derive(Debug)]
 pub(super) struct Stores {
     log: Arc<RocksLog>,
     meta: Arc<dyn MetaStore>,
+    store: Store,
+    catalog: Catalog,
 }
 
 impl Stores {
-    /// Opens both; recovery of what a crash left takes place here.
+    /// Opens all; recovery of what a crash left takes place here.
     pub(super) async fn open(settings: &Settings, data_dir: &Path, metrics: &Metrics) -> Result<Self> {
         let (log_settings, meta_path) = (settings.log.settings(data_dir), data_dir.join("meta"));
         let log = blocking(move || RocksLog::open(log_settings).map_err(Error::from)).await?;
         let meta = blocking(move || RocksMeta::open(&meta_path).map_err(Error::from)).await?;
-        let log = Arc::new(log);
+        let store_settings = settings.store.settings(data_dir);
+        let store = blocking(move || Store::open(&store_settings).map_err(Error::invalid)).await?;
+        let (log, meta) = (Arc::new(log), Arc::new(meta) as Arc<dyn MetaStore>);
+        let catalog = Catalog::new(Arc::clone(&meta), store.clone());
         metrics.register(LogCollector::new(Arc::clone(&log)));
-        Ok(Self { log, meta: Arc::new(meta) })
+        Ok(Self { log, meta, store, catalog })
     }
 
     pub(super) fn log(&self) -> Arc<dyn Log> {
@@ -41,6 +50,17 @@ impl Stores {
 
     pub(super) fn meta(&self) -> Arc<dyn MetaStore> {
         Arc::clone(&self.meta)
+    }
+
+    /// Opens the deliveries and starts their workers.
+    pub(super) async fn deliveries(
+        &self,
+        streams: &Streams,
+        settings: DeliverySettings,
+        metrics: &Metrics,
+    ) -> Result<Deliveries> {
+        let (store, catalog) = (self.store.clone(), self.catalog.clone());
+        Deliveries::open(self.log(), streams.clone(), self.meta(), catalog, store, settings, metrics).await
     }
 
     /// Ready while the server serves, the log takes writes and the meta store answers.

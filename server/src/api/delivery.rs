@@ -1,0 +1,144 @@
+//! gRPC: deliveries.
+
+use millrace_proto::v1 as proto;
+use millrace_storage::meta::keys::Totals;
+use proto::delivery_service_server::DeliveryService;
+use tonic::{Request, Response, Status};
+
+use crate::delivery::{Action, Change, Deliveries, Described, State, Verified};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct DeliveryHandler {
+    deliveries: Deliveries,
+}
+
+impl DeliveryHandler {
+    /// Over the process's deliveries.
+    #[must_use]
+    pub(super) const fn new(deliveries: Deliveries) -> Self {
+        Self { deliveries }
+    }
+}
+
+#[tonic::async_trait]
+impl DeliveryService for DeliveryHandler {
+    async fn apply_pipeline(
+        &self,
+        request: Request<proto::ApplyPipelineRequest>,
+    ) -> Result<Response<proto::ApplyPipelineResponse>, Status> {
+        let proto::ApplyPipelineRequest { pipeline_toml, dry_run } = request.into_inner();
+        let changes = self.deliveries.apply(&pipeline_toml, dry_run).await?;
+        Ok(Response::new(proto::ApplyPipelineResponse { changes: changes.into_iter().map(change).collect() }))
+    }
+
+    async fn describe_delivery(
+        &self,
+        request: Request<proto::DescribeDeliveryRequest>,
+    ) -> Result<Response<proto::DescribeDeliveryResponse>, Status> {
+        let described = self.deliveries.describe(&request.into_inner().name).await?;
+        Ok(Response::new(proto::DescribeDeliveryResponse { delivery: Some(delivery(described)) }))
+    }
+
+    async fn list_deliveries(
+        &self,
+        _request: Request<proto::ListDeliveriesRequest>,
+    ) -> Result<Response<proto::ListDeliveriesResponse>, Status> {
+        let deliveries = self.deliveries.list().into_iter().map(delivery).collect();
+        Ok(Response::new(proto::ListDeliveriesResponse { deliveries }))
+    }
+
+    async fn flush_delivery(
+        &self,
+        request: Request<proto::FlushDeliveryRequest>,
+    ) -> Result<Response<proto::FlushDeliveryResponse>, Status> {
+        let described = self.deliveries.flush(&request.into_inner().name).await?;
+        Ok(Response::new(proto::FlushDeliveryResponse { delivery: Some(delivery(described)) }))
+    }
+
+    async fn pause_delivery(
+        &self,
+        request: Request<proto::PauseDeliveryRequest>,
+    ) -> Result<Response<proto::PauseDeliveryResponse>, Status> {
+        let described = self.deliveries.pause(&request.into_inner().name).await?;
+        Ok(Response::new(proto::PauseDeliveryResponse { delivery: Some(delivery(described)) }))
+    }
+
+    async fn resume_delivery(
+        &self,
+        request: Request<proto::ResumeDeliveryRequest>,
+    ) -> Result<Response<proto::ResumeDeliveryResponse>, Status> {
+        let described = self.deliveries.resume(&request.into_inner().name).await?;
+        Ok(Response::new(proto::ResumeDeliveryResponse { delivery: Some(delivery(described)) }))
+    }
+
+    async fn delete_delivery(
+        &self,
+        request: Request<proto::DeleteDeliveryRequest>,
+    ) -> Result<Response<proto::DeleteDeliveryResponse>, Status> {
+        self.deliveries.delete(&request.into_inner().name).await?;
+        Ok(Response::new(proto::DeleteDeliveryResponse {}))
+    }
+
+    async fn verify_delivery(
+        &self,
+        request: Request<proto::VerifyDeliveryRequest>,
+    ) -> Result<Response<proto::VerifyDeliveryResponse>, Status> {
+        let found = self.deliveries.verify(&request.into_inner().name).await?;
+        Ok(Response::new(verified(found)))
+    }
+}
+
+fn change(change: Change) -> proto::Change {
+    let action = match change.action {
+        Action::Unchanged => proto::change::Action::Unchanged,
+        Action::Created => proto::change::Action::Created,
+        Action::Updated => proto::change::Action::Updated,
+    };
+    proto::Change { action: action.into(), kind: change.kind.to_owned(), name: change.name, diff: change.diff }
+}
+
+fn delivery(described: Described) -> proto::Delivery {
+    let state = match described.state {
+        State::Running => proto::delivery::State::Running,
+        State::Paused => proto::delivery::State::Paused,
+        State::Retrying => proto::delivery::State::Retrying,
+    };
+    let shards = described.shards.iter().map(|shard| proto::DeliveryShard {
+        shard: shard.shard.0,
+        committed_offset: shard.committed.0,
+        next_offset: shard.next.0,
+    });
+    proto::Delivery {
+        name: described.name,
+        stream: described.stream,
+        spec_toml: described.spec_toml,
+        state: state.into(),
+        last_error: described.last_error.unwrap_or_default(),
+        retries: described.retries,
+        next_batch: described.next_batch,
+        shards: shards.collect(),
+        totals: Some(totals(described.totals)),
+        last_commit_at_ms: described.last_commit_at.map_or(0, |at| at.as_millis()),
+    }
+}
+
+fn totals(totals: Totals) -> proto::DeliveryTotals {
+    let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost } = totals;
+    proto::DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost }
+}
+
+fn verified(verified: Verified) -> proto::VerifyDeliveryResponse {
+    let shards = verified.shards.iter().map(|shard| proto::VerifiedShard {
+        shard: shard.shard.0,
+        from_offset: shard.offsets.start.0,
+        to_offset: shard.offsets.end.0,
+    });
+    proto::VerifyDeliveryResponse {
+        ok: verified.is_ok(),
+        shards: shards.collect(),
+        totals: Some(totals(verified.totals)),
+        batches: verified.batches,
+        faults: verified.faults,
+    }
+}

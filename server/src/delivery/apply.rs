@@ -1,0 +1,380 @@
+//! Applying a pipeline: streams, then tables, then deliveries are made what it declares.
+//!
+//! All of it is checked before anything changes. Each object is changed by one commit of its own; applying again after a
+//! failure finishes what is left. It must never change what is declared the same, and never delete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use millrace_storage::catalog::{self, TableName};
+use millrace_storage::lake::prefix::Prefix;
+use millrace_storage::log::ShardKey;
+use millrace_storage::meta::keys;
+use millrace_storage::meta::keys::batch;
+use millrace_storage::meta::keys::checkpoint::{CheckpointKey, CheckpointValue};
+use millrace_storage::meta::keys::delivery::{DeliveryKey, DeliveryState, DeliveryValue};
+use millrace_storage::meta::keys::intent::IntentKey;
+use millrace_storage::meta::keys::stream::StreamKey;
+use millrace_storage::time::Timestamp;
+
+use super::entry::Entry;
+use super::pipeline::Pipeline;
+use super::spec::{DeliverySpec, QuotaSpec, RateSpec, Size, StreamSpec, TableSpec, to_toml};
+use super::{Deliveries, not_found, table_name};
+use crate::error::{Error, Result};
+use crate::streams::{self, StreamName, StreamOptions};
+
+/// What applying did, or would do, to one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What was done.
+    pub action: Action,
+    /// `stream`, `table` or `delivery`.
+    pub kind: &'static str,
+    /// The object's name.
+    pub name: String,
+    /// For an update: the declaration before and after, as a line diff.
+    pub diff: String,
+}
+
+/// What applying does to one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is as declared.
+    Unchanged,
+    /// It did not exist.
+    Created,
+    /// It was another.
+    Updated,
+}
+
+impl Change {
+    fn new(kind: &'static str, name: &str, before: Option<&str>, after: &str) -> Self {
+        let (action, diff) = match before {
+            None => (Action::Created, String::new()),
+            Some(before) if before == after => (Action::Unchanged, String::new()),
+            Some(before) => (Action::Updated, line_diff(before, after)),
+        };
+        Self { action, kind, name: name.to_owned(), diff }
+    }
+}
+
+fn line_diff(before: &str, after: &str) -> String {
+    similar::TextDiff::from_lines(before, after).unified_diff().context_radius(1).header("before", "after").to_string()
+}
+
+/// What is to be done, checked.
+struct Plan {
+    streams: Vec<(StreamName, StreamOptions, Change)>,
+    tables: Vec<(TableName, TableSpec, Change)>,
+    deliveries: Vec<(DeliverySpec, Change)>,
+}
+
+impl Deliveries {
+    /// Makes streams, tables and deliveries what a pipeline file declares, and says what changed; with `dry_run`, what
+    /// would change.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Invalid`] with object, field, value and limit, before anything is changed.
+    pub async fn apply(&self, pipeline_toml: &str, dry_run: bool) -> Result<Vec<Change>> {
+        let pipeline = Pipeline::parse(pipeline_toml)?;
+        let _turn = self.inner.changes.lock().await;
+        let plan = self.plan(&pipeline).await?;
+        if !dry_run {
+            self.carry_out(&plan).await?;
+        }
+        let streams = plan.streams.into_iter().map(|(.., change)| change);
+        let tables = plan.tables.into_iter().map(|(.., change)| change);
+        let deliveries = plan.deliveries.into_iter().map(|(_, change)| change);
+        Ok(streams.chain(tables).chain(deliveries).collect())
+    }
+
+    async fn plan(&self, pipeline: &Pipeline) -> Result<Plan> {
+        let mut plan = Plan { streams: Vec::new(), tables: Vec::new(), deliveries: Vec::new() };
+        for spec in &pipeline.streams {
+            plan.streams.push(self.plan_stream(spec)?);
+        }
+        let mut declared = BTreeMap::new();
+        for spec in &pipeline.tables {
+            declared.insert(table_name(&spec.name)?, spec.clone());
+        }
+        for spec in &pipeline.deliveries {
+            if let Some(table) = spec.table_name() {
+                // A table that nobody declares comes into being by default, and stays as it is where it exists.
+                let name = table_name(table).map_err(|error| spec.invalid("table", error))?;
+                if !declared.contains_key(&name) && self.table_spec(&name).await?.is_none() {
+                    declared.insert(name, TableSpec::implied(table));
+                }
+            }
+        }
+        for (name, spec) in declared {
+            plan.tables.push(self.plan_table(name, spec).await?);
+        }
+        let streams: BTreeSet<&str> = plan.streams.iter().map(|(name, ..)| name.as_str()).collect();
+        for spec in &pipeline.deliveries {
+            plan.deliveries.push(self.plan_delivery(spec, &streams)?);
+        }
+        Ok(plan)
+    }
+
+    fn plan_stream(&self, spec: &StreamSpec) -> Result<(StreamName, StreamOptions, Change)> {
+        let invalid = |error: Error| Error::new(error.kind().clone(), format_args!("stream {}: {error}", spec.name));
+        let name: StreamName = spec.name.parse().map_err(invalid)?;
+        let options = options_of(spec);
+        let (before, after) = self.parts().streams.preview(&name, &options).map_err(invalid)?;
+        let before = before.map(|before| stream_toml(&name, &before));
+        let change = Change::new("stream", name.as_str(), before.as_deref(), &stream_toml(&name, &after));
+        Ok((name, options, change))
+    }
+
+    async fn plan_table(&self, name: TableName, spec: TableSpec) -> Result<(TableName, TableSpec, Change)> {
+        let spec = TableSpec { name: name.to_string(), ..spec };
+        spec.new_table()?;
+        let before = self.table_spec(&name).await?;
+        if let Some(before) = &before {
+            TableSpec::from_toml(before)?.check_change(&spec)?;
+        }
+        let change = Change::new("table", &name.to_string(), before.as_deref(), &spec.to_toml());
+        Ok((name, spec, change))
+    }
+
+    async fn table_spec(&self, name: &TableName) -> Result<Option<String>> {
+        match self.parts().catalog.spec(name).await {
+            Ok(spec) => Ok(Some(spec)),
+            Err(catalog::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn plan_delivery(&self, spec: &DeliverySpec, streams: &BTreeSet<&str>) -> Result<(DeliverySpec, Change)> {
+        let name: StreamName = spec.stream.parse().map_err(|error: Error| spec.invalid("stream", error))?;
+        if !streams.contains(name.as_str()) {
+            self.parts().streams.get(&name).map_err(|error| spec.invalid("stream", error))?;
+        }
+        if let Some(prefix) = &spec.prefix {
+            prefix.parse::<Prefix>().map_err(|error| spec.invalid("prefix", error))?;
+        }
+        let before = self.entry(&spec.name).ok().map(|entry| entry.declared().spec.clone());
+        if let Some(before) = &before {
+            before.check_change(spec)?;
+        }
+        let before = before.map(|before| before.to_toml());
+        let change = Change::new("delivery", &spec.name, before.as_deref(), &spec.to_toml());
+        Ok((spec.clone(), change))
+    }
+
+    async fn carry_out(&self, plan: &Plan) -> Result<()> {
+        for (name, options, change) in &plan.streams {
+            match change.action {
+                Action::Unchanged => {}
+                Action::Created => drop(self.parts().streams.create(name, options).await?),
+                Action::Updated => drop(self.parts().streams.update(name, options).await?),
+            }
+        }
+        for (name, spec, change) in &plan.tables {
+            match change.action {
+                Action::Unchanged => {}
+                Action::Created => self.create_table(name, spec).await?,
+                Action::Updated => {
+                    self.parts().catalog.set_spec(name, &spec.to_toml()).await?;
+                    self.redeclare_table(name).await?;
+                }
+            }
+        }
+        for (spec, change) in &plan.deliveries {
+            match change.action {
+                Action::Unchanged => {}
+                Action::Created => self.create(spec).await?,
+                Action::Updated => self.update(spec).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn create_table(&self, name: &TableName, spec: &TableSpec) -> Result<()> {
+        match self.parts().catalog.create(name, spec.new_table()?).await {
+            Ok(_) | Err(catalog::Error::Exists { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Hands a changed table to the deliveries that write it.
+    async fn redeclare_table(&self, name: &TableName) -> Result<()> {
+        for entry in self.entries_of(name) {
+            let declared = self.declared(entry.declared().spec.clone()).await?;
+            entry.wanted.send_modify(|wanted| wanted.declared = declared.into());
+        }
+        Ok(())
+    }
+
+    async fn update(&self, spec: &DeliverySpec) -> Result<()> {
+        let entry = self.entry(&spec.name)?;
+        let declared = self.declared(spec.clone()).await?;
+        let key = DeliveryKey { name: spec.name.clone() };
+        let stored = keys::get(&*self.parts().meta, &key).await?.ok_or_else(|| not_found(&spec.name))?;
+        let value = DeliveryValue { spec_toml: spec.to_toml(), ..stored.value.clone() };
+        self.parts().meta.commit(vec![keys::unchanged(&key, &stored)], vec![keys::put(&key, &value)]).await?;
+        entry.wanted.send_modify(|wanted| wanted.declared = declared.into());
+        tracing::info!(delivery = spec.name, "updated a delivery; it takes effect with the next batch");
+        Ok(())
+    }
+
+    async fn create(&self, spec: &DeliverySpec) -> Result<()> {
+        let declared = self.declared(spec.clone()).await?;
+        let meta = &*self.parts().meta;
+        let stream_key = StreamKey { name: spec.stream.clone() };
+        let stream = keys::get(meta, &stream_key).await?.filter(|stream| stream.value.id == declared.stream.0);
+        let stream =
+            stream.ok_or_else(|| spec.invalid("stream", format_args!("no stream is named {}", spec.stream)))?;
+        let delivery_key = DeliveryKey { name: spec.name.clone() };
+        let checkpoint_key = CheckpointKey { delivery: spec.name.clone() };
+        let before = keys::get(meta, &checkpoint_key).await?;
+        let starts: Vec<_> = declared.shards().map(|key| (key, self.parts().log.offsets(key).start)).collect();
+        let checkpoint = match &before {
+            Some(before) => begin_again(&before.value, declared.stream.0, &starts),
+            None => self.begin(spec, &declared, &starts).await?,
+        };
+        let table = declared.table.as_ref().map(|table| table.name.to_string()).unwrap_or_default();
+        let value = DeliveryValue {
+            spec_toml: spec.to_toml(),
+            state: DeliveryState::Running.into(),
+            stream: spec.stream.clone(),
+            table,
+            created_at_ms: Timestamp::now().as_millis(),
+        };
+        let conditions = vec![
+            keys::absent(&delivery_key),
+            keys::as_found(&checkpoint_key, before.as_ref()),
+            keys::unchanged(&stream_key, &stream),
+        ];
+        let writes = vec![keys::put(&delivery_key, &value), keys::put(&checkpoint_key, &checkpoint)];
+        meta.commit(conditions, writes).await?;
+        tracing::info!(delivery = spec.name, stream = spec.stream, "created a delivery");
+        self.start(&spec.name, declared, true);
+        Ok(())
+    }
+
+    /// The position of a new delivery: the oldest record that the stream keeps. Its batches are numbered on from those of
+    /// a namesake, so that no object is ever overwritten.
+    async fn begin(
+        &self,
+        spec: &DeliverySpec,
+        declared: &super::declared::Declared,
+        starts: &[(ShardKey, millrace_storage::log::Offset)],
+    ) -> Result<CheckpointValue> {
+        let last = match &declared.table {
+            Some(table) => {
+                let loaded = self.parts().catalog.load(&table.name).await?;
+                catalog::last_batch(&loaded, &spec.name)?.map_or(0, |batch| batch.batch)
+            }
+            None => {
+                let ledger = batch::scan_delivery(&*self.parts().meta, &spec.name).await?;
+                ledger.last().map_or(0, |(key, _)| key.batch)
+            }
+        };
+        let offsets = starts.iter().map(|(key, start)| (key.shard.0, start.0)).collect();
+        Ok(CheckpointValue {
+            next_batch: last + 1,
+            first_batch: last + 1,
+            stream_id: declared.stream.0,
+            offsets,
+            totals: None,
+            last_commit_at_ms: 0,
+        })
+    }
+
+    /// Removes a delivery; what it delivered stays. Should a delivery of the same name over the same stream be declared
+    /// later, it goes on where this one ended, so that nothing is delivered twice.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::NotFound`]; [`crate::error::Kind::Unavailable`] where a batch under way cannot be finished within `drain_timeout`: its
+    /// files would stay visible although nothing tells of them.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let _turn = self.inner.changes.lock().await;
+        let entry = self.entry(name)?;
+        let was_running = entry.wanted.borrow().running;
+        entry.wanted.send_modify(|wanted| wanted.running = false);
+        let mut progress = entry.progress.clone();
+        let finished = progress.wait_for(|progress| progress.paused || progress.ended);
+        let finished = tokio::time::timeout(self.parts().settings.drain_timeout, finished).await.is_ok();
+        let deleted = if finished { self.forget(name).await } else { Err(unfinished(&entry)) };
+        if deleted.is_err() {
+            entry.wanted.send_modify(|wanted| wanted.running = was_running);
+            return deleted;
+        }
+        entry.stop.cancel();
+        entry.ended().await;
+        self.inner.entries.write().remove(name);
+        tracing::info!(delivery = name, "deleted a delivery");
+        Ok(())
+    }
+
+    async fn forget(&self, name: &str) -> Result<()> {
+        let (delivery, intent) = (DeliveryKey { name: name.to_owned() }, IntentKey { delivery: name.to_owned() });
+        Ok(self.parts().meta.commit(vec![keys::absent(&intent)], vec![keys::delete(&delivery)]).await?)
+    }
+}
+
+fn unfinished(entry: &Entry) -> Error {
+    let why =
+        entry.progress.borrow().last_error().map_or("it takes long".to_owned(), |failure| failure.message.clone());
+    let name = &entry.name;
+    Error::unavailable(format_args!("delivery {name} has a batch under way that must be finished before: {why}"))
+}
+
+/// The position of a delivery that was deleted and is declared again: where it ended, or what the log still has of it; the
+/// start of the stream where that is another one now.
+fn begin_again(
+    before: &CheckpointValue,
+    stream_id: u32,
+    starts: &[(ShardKey, millrace_storage::log::Offset)],
+) -> CheckpointValue {
+    let same_stream = before.stream_id == stream_id;
+    let at = |key: &ShardKey| if same_stream { before.offsets.get(&key.shard.0).copied().unwrap_or(0) } else { 0 };
+    let offsets: BTreeMap<u32, u64> = starts.iter().map(|(key, start)| (key.shard.0, at(key).max(start.0))).collect();
+    if offsets == before.offsets && same_stream {
+        return before.clone();
+    }
+    // Records are missing between what it delivered and what it will: its proof starts anew.
+    CheckpointValue {
+        next_batch: before.next_batch,
+        first_batch: before.next_batch,
+        stream_id,
+        offsets,
+        totals: None,
+        last_commit_at_ms: 0,
+    }
+}
+
+fn options_of(spec: &StreamSpec) -> StreamOptions {
+    let rate = |rate: Option<RateSpec>| {
+        rate.map(|rate| match rate {
+            RateSpec::Off => 0,
+            RateSpec::PerSecond(rate) => rate,
+        })
+    };
+    StreamOptions {
+        shard_count: spec.shards,
+        retention: spec.retention,
+        record_bytes_max: spec.record_size_max.map(|size| size.as_u64()),
+        in_bytes_per_second: rate(spec.quota.in_bytes_per_second),
+        in_records_per_second: rate(spec.quota.in_records_per_second),
+        out_bytes_per_second: rate(spec.quota.out_bytes_per_second),
+    }
+}
+
+/// A stream's declaration, written out in full.
+fn stream_toml(name: &StreamName, spec: &streams::StreamSpec) -> String {
+    let rate = |rate| Some(if rate == 0 { RateSpec::Off } else { RateSpec::PerSecond(rate) });
+    to_toml(&StreamSpec {
+        name: name.to_string(),
+        shards: Some(spec.shard_count.get()),
+        retention: Some(Duration::from_millis(u64::try_from(spec.retention.as_millis()).unwrap_or(u64::MAX))),
+        record_size_max: Some(Size(spec.record_bytes_max)),
+        quota: QuotaSpec {
+            in_bytes_per_second: rate(spec.quota.in_bytes_per_second),
+            in_records_per_second: rate(spec.quota.in_records_per_second),
+            out_bytes_per_second: rate(spec.quota.out_bytes_per_second),
+        },
+    })
+}

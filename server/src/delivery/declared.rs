@@ -1,0 +1,49 @@
+//! A delivery's declaration together with what it refers to, as its worker uses it.
+
+use millrace_storage::catalog::TableName;
+use millrace_storage::log::{ShardId, ShardKey, StreamId};
+use millrace_storage::meta::keys::intent::IntentValue;
+
+use super::spec::{DeliverySpec, TableSpec};
+use crate::error::Result;
+
+/// Everything that decides what a worker makes of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Declared {
+    /// The delivery.
+    pub(crate) spec: DeliverySpec,
+    /// The stream's number in the log.
+    pub(crate) stream: StreamId,
+    /// How many shards the stream has.
+    pub(crate) shard_count: u32,
+    /// For `parquet`: the table and its declaration.
+    pub(crate) table: Option<DeclaredTable>,
+}
+
+/// The table of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeclaredTable {
+    /// Its name.
+    pub(crate) name: TableName,
+    /// Its declaration.
+    pub(crate) spec: TableSpec,
+}
+
+impl Declared {
+    /// The stream's shards.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardKey> + use<> {
+        let stream = self.stream;
+        (0..self.shard_count).map(move |shard| ShardKey { stream, shard: ShardId(shard) })
+    }
+
+    /// The same delivery by the declarations that an open intent names, which may be older.
+    pub(crate) fn of_intent(&self, intent: &IntentValue) -> Result<Self> {
+        let table = match &self.table {
+            Some(table) => {
+                Some(DeclaredTable { spec: TableSpec::from_toml(&intent.table_spec_toml)?, ..table.clone() })
+            }
+            None => None,
+        };
+        Ok(Self { spec: DeliverySpec::from_toml(&intent.spec_toml)?, table, ..self.clone() })
+    }
+}

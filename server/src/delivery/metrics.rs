@@ -1,0 +1,209 @@
+//! The metrics of deliveries. Labels are the delivery, the shard and the cause: bounded sets.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+
+use crate::metrics::Metrics;
+
+/// The metrics of all deliveries. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct DeliveryMetrics {
+    records: IntCounterVec,
+    bytes_in: IntCounterVec,
+    outputs: IntCounterVec,
+    rows: IntCounterVec,
+    set_aside: IntCounterVec,
+    dropped: IntCounterVec,
+    lost: IntCounterVec,
+    batches: IntCounterVec,
+    files: IntCounterVec,
+    bytes_out: IntCounterVec,
+    retries: IntCounterVec,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) convert_seconds: Histogram,
+    sampled: Sampled,
+}
+
+/// The counters of one delivery.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerMetrics {
+    pub(crate) records: IntCounter,
+    pub(crate) bytes_in: IntCounter,
+    pub(crate) outputs: IntCounter,
+    pub(crate) rows: IntCounter,
+    pub(crate) dropped: IntCounter,
+    pub(crate) lost: IntCounter,
+    pub(crate) batches: IntCounter,
+    pub(crate) files: IntCounter,
+    pub(crate) bytes_out: IntCounter,
+    pub(crate) retries: IntCounter,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) convert_seconds: Histogram,
+    set_aside: IntCounterVec,
+    delivery: String,
+}
+
+/// What a delivery shows when the metrics are read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sample {
+    pub(crate) delivery: String,
+    /// 0 paused, 1 running, 2 retrying.
+    pub(crate) state: i64,
+    /// The age of the oldest record that is not committed; zero where all are.
+    pub(crate) freshness_seconds: f64,
+    pub(crate) buffered_bytes: i64,
+    /// By shard, how many records are not committed.
+    pub(crate) lag: Vec<(u32, i64)>,
+}
+
+/// Where samples come from.
+pub(crate) trait Samples: Send + Sync {
+    /// One sample for each delivery, and the bytes that all of them hold.
+    fn samples(&self) -> (Vec<Sample>, i64);
+}
+
+/// Gauges that are set when they are read, so that they also move while a worker waits.
+#[derive(Clone)]
+struct Sampled {
+    source: Arc<Mutex<Option<Weak<dyn Samples>>>>,
+    state: IntGaugeVec,
+    freshness: GaugeVec,
+    buffered: IntGaugeVec,
+    lag: IntGaugeVec,
+    memory: IntGauge,
+}
+
+impl std::fmt::Debug for Sampled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sampled").finish_non_exhaustive()
+    }
+}
+
+impl DeliveryMetrics {
+    /// Registers the metrics.
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let by_delivery = |name: &str, help: &str| metrics.counters(name, help, &["delivery"]);
+        Self {
+            records: by_delivery("millrace_delivery_records_total", "Records that were committed."),
+            bytes_in: by_delivery("millrace_delivery_in_bytes_total", "Bytes of the records that were committed."),
+            outputs: by_delivery(
+                "millrace_delivery_outputs_total",
+                "Outputs of the transform chain that were committed.",
+            ),
+            rows: by_delivery("millrace_delivery_rows_total", "Rows or lines that were committed."),
+            set_aside: metrics.counters(
+                "millrace_delivery_set_aside_total",
+                "Outputs that were set aside under the error prefix.",
+                &["delivery", "cause"],
+            ),
+            dropped: by_delivery("millrace_delivery_dropped_total", "Outputs that a transform dropped on purpose."),
+            lost: by_delivery(
+                "millrace_delivery_lost_records_total",
+                "Records that were trimmed from the log before the delivery had read them.",
+            ),
+            batches: by_delivery("millrace_delivery_batches_total", "Batches that were committed."),
+            files: by_delivery("millrace_delivery_files_total", "Data files that were committed."),
+            bytes_out: by_delivery("millrace_delivery_out_bytes_total", "Bytes of the data files that were committed."),
+            retries: by_delivery("millrace_delivery_retries_total", "Failed attempts of a step that is tried again."),
+            commit_seconds: metrics
+                .latency("millrace_delivery_commit_seconds", "From the cut of a batch to its commit."),
+            convert_seconds: metrics
+                .latency("millrace_delivery_convert_seconds", "Transforming and converting one chunk of records."),
+            sampled: metrics.register(Sampled::new()),
+        }
+    }
+
+    /// Says where samples come from.
+    pub(crate) fn sample(&self, source: Weak<dyn Samples>) {
+        *self.sampled.source.lock() = Some(source);
+    }
+
+    /// The counters of one delivery.
+    pub(crate) fn worker(&self, delivery: &str) -> WorkerMetrics {
+        let of = |counters: &IntCounterVec| counters.with_label_values(&[delivery]);
+        WorkerMetrics {
+            records: of(&self.records),
+            bytes_in: of(&self.bytes_in),
+            outputs: of(&self.outputs),
+            rows: of(&self.rows),
+            dropped: of(&self.dropped),
+            lost: of(&self.lost),
+            batches: of(&self.batches),
+            files: of(&self.files),
+            bytes_out: of(&self.bytes_out),
+            retries: of(&self.retries),
+            commit_seconds: self.commit_seconds.clone(),
+            convert_seconds: self.convert_seconds.clone(),
+            set_aside: self.set_aside.clone(),
+            delivery: delivery.to_owned(),
+        }
+    }
+}
+
+impl WorkerMetrics {
+    /// Counts what was set aside for one cause.
+    pub(crate) fn set_aside(&self, cause: &str, count: u64) {
+        self.set_aside.with_label_values(&[self.delivery.as_str(), cause]).inc_by(count);
+    }
+}
+
+impl Sampled {
+    fn new() -> Self {
+        let expected = "a metric's name is a literal";
+        let gauges =
+            |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels).expect(expected);
+        let freshness = Opts::new(
+            "millrace_delivery_freshness_seconds",
+            "The age of the oldest record that is not committed; zero where all are.",
+        );
+        Self {
+            source: Arc::default(),
+            state: gauges("millrace_delivery_state", "0 paused, 1 running, 2 retrying.", &["delivery"]),
+            freshness: GaugeVec::new(freshness, &["delivery"]).expect(expected),
+            buffered: gauges(
+                "millrace_delivery_buffered_bytes",
+                "Bytes of records that are held for the next batches.",
+                &["delivery"],
+            ),
+            lag: gauges("millrace_delivery_lag_records", "Records that are not committed.", &["delivery", "shard"]),
+            memory: IntGauge::new("millrace_delivery_memory_bytes", "Memory that all deliveries hold of their budget.")
+                .expect(expected),
+        }
+    }
+
+    fn refresh(&self) {
+        let source = self.source.lock().as_ref().and_then(Weak::upgrade);
+        self.state.reset();
+        self.freshness.reset();
+        self.buffered.reset();
+        self.lag.reset();
+        let (samples, memory) = source.map(|source| source.samples()).unwrap_or_default();
+        self.memory.set(memory);
+        for sample in samples {
+            let delivery = sample.delivery.as_str();
+            self.state.with_label_values(&[delivery]).set(sample.state);
+            self.freshness.with_label_values(&[delivery]).set(sample.freshness_seconds);
+            self.buffered.with_label_values(&[delivery]).set(sample.buffered_bytes);
+            for (shard, lag) in sample.lag {
+                self.lag.with_label_values(&[delivery, shard.to_string().as_str()]).set(lag);
+            }
+        }
+    }
+}
+
+impl Collector for Sampled {
+    fn desc(&self) -> Vec<&Desc> {
+        let parts: [&dyn Collector; 5] = [&self.state, &self.freshness, &self.buffered, &self.lag, &self.memory];
+        parts.into_iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.refresh();
+        let parts: [&dyn Collector; 5] = [&self.state, &self.freshness, &self.buffered, &self.lag, &self.memory];
+        parts.into_iter().flat_map(Collector::collect).collect()
+    }
+}

@@ -1,0 +1,448 @@
+//! What a pipeline file declares, and the limits of each field.
+//!
+//! A spec is kept as its normalised TOML: every field written out, so that two declarations that mean the same are equal.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use millrace_storage::lake::prefix::{DEFAULT_PREFIX, PREFIX_BYTES_MAX};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::transform::TransformSpec;
+
+/// The sizes that a delivery's buffer may have.
+pub const BUFFER_SIZE_MIN: Size = Size(1 << 20);
+/// The sizes that a delivery's buffer may have.
+pub const BUFFER_SIZE_MAX: Size = Size(128 << 20);
+/// The longest time that a delivery may wait for more records.
+pub const BUFFER_INTERVAL_MAX: Duration = Duration::from_secs(900);
+/// The most characters of a delivery's name.
+pub(super) const NAME_LEN_MAX: usize = 128;
+/// The most steps of a transform chain.
+pub(super) const TRANSFORMS_MAX: usize = 16;
+/// The fewest rows that a row group may be limited to.
+pub(super) const ROW_GROUP_ROWS_MIN: usize = 1_000;
+/// The most rows of a row group.
+pub(super) const ROW_GROUP_ROWS_MAX: usize = 10_000_000;
+
+/// A number of bytes, written so that it can be read back exactly: `"64MiB"`, or a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Size {
+    /// In bytes.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|(shift, _)| self.0 > 0 && self.0.trailing_zeros() >= *shift) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ByteSize::deserialize(deserializer).map(|size| Self(size.as_u64()))
+    }
+}
+
+/// A `[[stream]]`. Fields that are left out take the server's defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamSpec {
+    /// The stream's name.
+    pub name: String,
+    /// How many shards; fixed once the stream exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u32>,
+    /// How long records are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    pub retention: Option<Duration>,
+    /// The most that one record may hold: data plus partition key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_size_max: Option<Size>,
+    /// What one shard takes and gives each second.
+    #[serde(default, skip_serializing_if = "QuotaSpec::is_empty")]
+    pub quota: QuotaSpec,
+}
+
+/// A `[stream.quota]`: for each shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaSpec {
+    /// Bytes in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_bytes_per_second: Option<RateSpec>,
+    /// Records in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_records_per_second: Option<RateSpec>,
+    /// Bytes out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_bytes_per_second: Option<RateSpec>,
+}
+
+impl QuotaSpec {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A rate: a number, a size such as `"2MiB"`, or `"off"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateSpec {
+    /// No limit.
+    Off,
+    /// So many each second, at least 1.
+    PerSecond(u64),
+}
+
+impl Serialize for RateSpec {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => serializer.serialize_str("off"),
+            Self::PerSecond(rate) => serializer.serialize_u64(*rate),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RateSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let value = toml::Value::deserialize(deserializer)?;
+        let rate = match &value {
+            toml::Value::String(text) if text == "off" => return Ok(Self::Off),
+            toml::Value::String(text) => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
+            toml::Value::Integer(rate) => u64::try_from(*rate).ok(),
+            _ => None,
+        };
+        match rate {
+            Some(rate) if rate > 0 => Ok(Self::PerSecond(rate)),
+            _ => Err(D::Error::custom(format!("a rate of {value} is not a number above 0, a size or \"off\""))),
+        }
+    }
+}
+
+/// A `[[table]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableSpec {
+    /// `name`, in the default namespace, or `namespace.name`.
+    pub name: String,
+    /// What happens to fields that the table has no column for.
+    #[serde(default)]
+    pub schema_policy: SchemaPolicy,
+    /// Whether rows carry `_stream`, `_shard`, `_offset` and the like.
+    #[serde(default = "yes")]
+    pub system_columns: bool,
+    /// The event time; left out, the arrival time partitions the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeSpec>,
+    /// Declared columns.
+    #[serde(default, rename = "column", skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnSpec>,
+}
+
+impl TableSpec {
+    /// A table that nobody declared: everything by default.
+    #[must_use]
+    pub fn implied(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            schema_policy: SchemaPolicy::default(),
+            system_columns: true,
+            time: None,
+            columns: Vec::new(),
+        }
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// What happens to a field that the table has no column for, or whose value does not fit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaPolicy {
+    /// New fields become columns, numbers widen; what conflicts goes to `_rescued`.
+    #[default]
+    Evolve,
+    /// The columns stay; what does not fit goes to `_rescued`.
+    Rescue,
+    /// The columns stay; a record that does not fit is set aside.
+    Reject,
+}
+
+/// The event time: `{ field = "time_hour", format = "rfc3339" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeSpec {
+    /// A top-level field of the events.
+    pub field: String,
+    /// `rfc3339`, `epoch_seconds`, `epoch_millis`, or a strftime pattern.
+    #[serde(default = "rfc3339")]
+    pub format: String,
+}
+
+fn rfc3339() -> String {
+    "rfc3339".to_owned()
+}
+
+/// A `[[table.column]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnSpec {
+    /// The column, which is the event's field.
+    pub name: String,
+    /// An Iceberg type, for example `long`, `timestamptz` or `string`.
+    pub r#type: String,
+}
+
+/// A `[[delivery]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeliverySpec {
+    /// The delivery's name; it is part of the names of its objects.
+    pub name: String,
+    /// The stream it reads.
+    pub stream: String,
+    /// What it writes.
+    #[serde(default)]
+    pub format: Format,
+    /// The table, for `parquet`; the delivery's own name where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// The folder in the store, for `json_lines`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// The transform chain, in order.
+    #[serde(default)]
+    pub transforms: Vec<TransformSpec>,
+    /// A batch is written when its records have so many bytes. 1 MiB to 128 MiB, default 64 MiB.
+    #[serde(default = "buffer_size")]
+    pub buffer_size: Size,
+    /// A batch is written when its first record is so old. 0 s to 900 s, default 60 s.
+    #[serde(default = "buffer_interval", with = "humantime_serde")]
+    pub buffer_interval: Duration,
+    /// `snappy` (the default), `zstd`, `gzip` or `none` for `parquet`; `none` (the default), `gzip` or `snappy` for `json_lines`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// The folders below the destination, for `json_lines`, by each record's arrival time in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The most rows of a row group, for `parquet`. 1,000 to 10,000,000, default 1,048,576.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_group_rows: Option<usize>,
+    /// Whether `parquet` columns get dictionaries. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dictionary: Option<bool>,
+}
+
+/// What a delivery writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Parquet files of an Iceberg table.
+    #[default]
+    Parquet,
+    /// Files of lines.
+    JsonLines,
+}
+
+impl Format {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::JsonLines => "json_lines",
+        }
+    }
+}
+
+/// How a delivery's files are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Snappy; for lines in its framed format.
+    Snappy,
+    /// Zstandard.
+    Zstd,
+    /// gzip.
+    Gzip,
+    /// None.
+    None,
+}
+
+impl Compression {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Snappy => "snappy",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+            Self::None => "none",
+        }
+    }
+}
+
+const fn buffer_size() -> Size {
+    Size(64 << 20)
+}
+
+const fn buffer_interval() -> Duration {
+    Duration::from_secs(60)
+}
+
+const ROW_GROUP_ROWS_DEFAULT: usize = 1 << 20;
+
+impl DeliverySpec {
+    /// Reads a spec from its normalised TOML.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            Error::new(crate::error::Kind::DataLoss, format_args!("a stored delivery cannot be read: {error}"))
+        })
+    }
+
+    /// The normalised TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        to_toml(self)
+    }
+
+    /// The table's name, for `parquet`.
+    #[must_use]
+    pub fn table_name(&self) -> Option<&str> {
+        (self.format == Format::Parquet).then(|| self.table.as_deref().unwrap_or(&self.name))
+    }
+
+    /// Fills in the defaults and checks each field. The error names delivery, field, value and limit.
+    pub fn normalised(mut self) -> Result<Self> {
+        check_name(&self.name)?;
+        self.check_buffer()?;
+        if self.transforms.len() > TRANSFORMS_MAX {
+            let steps = self.transforms.len();
+            return Err(self.invalid("transforms", format_args!("{steps} steps are more than {TRANSFORMS_MAX}")));
+        }
+        match self.format {
+            Format::Parquet => self.normalise_parquet()?,
+            Format::JsonLines => self.normalise_json_lines()?,
+        }
+        Ok(self)
+    }
+
+    fn check_buffer(&self) -> Result<()> {
+        if self.buffer_size < BUFFER_SIZE_MIN || self.buffer_size > BUFFER_SIZE_MAX {
+            let words = format_args!("{} is outside {BUFFER_SIZE_MIN} to {BUFFER_SIZE_MAX}", self.buffer_size);
+            return Err(self.invalid("buffer_size", words));
+        }
+        if self.buffer_interval > BUFFER_INTERVAL_MAX {
+            let value = humantime::format_duration(self.buffer_interval);
+            let most = BUFFER_INTERVAL_MAX.as_secs();
+            return Err(self.invalid("buffer_interval", format_args!("{value} is outside 0s to {most}s")));
+        }
+        Ok(())
+    }
+
+    fn normalise_parquet(&mut self) -> Result<()> {
+        self.refuse("destination", self.destination.is_some())?;
+        self.refuse("prefix", self.prefix.is_some())?;
+        self.table.get_or_insert_with(|| self.name.clone());
+        self.compression.get_or_insert(Compression::Snappy);
+        self.dictionary.get_or_insert(true);
+        let rows = *self.row_group_rows.get_or_insert(ROW_GROUP_ROWS_DEFAULT);
+        if !(ROW_GROUP_ROWS_MIN..=ROW_GROUP_ROWS_MAX).contains(&rows) {
+            let words = format!("{rows} is outside {ROW_GROUP_ROWS_MIN} to {ROW_GROUP_ROWS_MAX}");
+            return Err(self.invalid("row_group_rows", words));
+        }
+        Ok(())
+    }
+
+    fn normalise_json_lines(&mut self) -> Result<()> {
+        self.refuse("table", self.table.is_some())?;
+        self.refuse("row_group_rows", self.row_group_rows.is_some())?;
+        self.refuse("dictionary", self.dictionary.is_some())?;
+        let compression = *self.compression.get_or_insert(Compression::None);
+        if compression == Compression::Zstd {
+            let words = "zstd is for parquet; json_lines takes none, gzip or snappy";
+            return Err(self.invalid("compression", words));
+        }
+        let destination = self.destination.get_or_insert_with(|| self.name.clone()).clone();
+        let part_is_bad = |part: &str| part.is_empty() || part == "." || part == "..";
+        if destination.len() > PREFIX_BYTES_MAX || destination.split('/').any(part_is_bad) {
+            let words = format_args!("{destination:?} is not a relative folder such as \"exports/flights\"");
+            return Err(self.invalid("destination", words));
+        }
+        let prefix = self.prefix.get_or_insert_with(|| DEFAULT_PREFIX.to_owned());
+        if prefix.len() > PREFIX_BYTES_MAX {
+            let words = format!("{} characters are more than {PREFIX_BYTES_MAX}", prefix.len());
+            return Err(self.invalid("prefix", words));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, field: &str, present: bool) -> Result<()> {
+        if present {
+            return Err(self.invalid(field, format_args!("format {} does not take it", self.format.name())));
+        }
+        Ok(())
+    }
+
+    /// An error at one of the delivery's fields.
+    pub(super) fn invalid(&self, field: &str, words: impl std::fmt::Display) -> Error {
+        Error::invalid(format_args!("delivery {}: {field}: {words}", self.name))
+    }
+
+    /// Checks a changed spec against the one in force: some fields can never change, because batches, positions and
+    /// object names hang on them.
+    pub fn check_change(&self, next: &Self) -> Result<()> {
+        let same = |field: &str, before: &str, after: &str| {
+            if before == after {
+                return Ok(());
+            }
+            let words =
+                format_args!("it is {before:?} and cannot become {after:?}; declare a delivery with another name");
+            Err(next.invalid(field, words))
+        };
+        same("stream", &self.stream, &next.stream)?;
+        same("format", self.format.name(), next.format.name())?;
+        same("table", self.table.as_deref().unwrap_or_default(), next.table.as_deref().unwrap_or_default())?;
+        let folder = |spec: &Self| spec.destination.clone().unwrap_or_default();
+        same("destination", &folder(self), &folder(next))
+    }
+
+    /// The compression's name in settings.
+    #[must_use]
+    pub fn compression_name(&self) -> &'static str {
+        self.compression.unwrap_or(Compression::None).name()
+    }
+}
+
+/// A delivery's name becomes part of file names.
+fn check_name(name: &str) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if !starts || name.len() > NAME_LEN_MAX || !name.bytes().all(fits) {
+        return Err(Error::invalid(format_args!(
+            "delivery {name:?}: name: it must have 1 to {NAME_LEN_MAX} characters of a-z A-Z 0-9 _ - . and start with a letter or digit"
+        )));
+    }
+    Ok(())
+}
+
+/// The normalised TOML of any spec.
+pub(super) fn to_toml<T: Serialize>(spec: &T) -> String {
+    toml::to_string(spec).expect("a spec has only values that TOML can hold")
+}

@@ -1,0 +1,1 @@
+//! Deliveries in one process, with real parts and injected faults.

@@ -1,0 +1,489 @@
+//! A worker: one task that carries one delivery from the log to committed batches.
+//!
+//! A session begins at the committed position, finishes an open intent, then reads, cuts and commits until the declaration
+//! changes, the delivery is paused or the position turns out to be another's. While a batch is in flight the next one is
+//! read; there is never more than one in flight, so batches commit in order.
+//! It must never acknowledge, trim or skip anything: what is not committed is read again.
+
+mod progress;
+mod retry;
+mod chunk;
+mod reader;
+mod shard;
+mod position;
+mod flight;
+mod sink;
+
+pub(crate) use chunk::{Chunk, Content, Held};
+pub(crate) use position::{is_fresh, open_converting};
+pub(crate) use progress::{Offsets, Progress, Wanted, raise, reached};
+pub(crate) use reader::{Converting, Memory, Reader};
+pub(crate) use retry::Retry;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{self, BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use millrace_storage::lake::schema::TableSchema;
+use millrace_storage::log::{Offset, ShardId, ShardKey};
+use millrace_storage::meta::keys::Totals;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::flight::{Batch, Landed};
+use self::position::Position;
+use self::reader::ReadDone;
+use self::shard::Shard;
+use super::Parts;
+use super::budget::Member;
+use super::declared::Declared;
+
+/// A worker before it runs.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) wanted: watch::Receiver<Wanted>,
+    pub(crate) retry: Retry,
+    pub(crate) held: Arc<Held>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The worker was stopped.
+    Stopped,
+    /// Something that the session began with has changed.
+    Changed,
+}
+
+/// How a session begins.
+enum Begun {
+    Session(Box<Session>),
+    /// The delivery is to do nothing.
+    Paused,
+    /// The position must be looked at again.
+    Failed,
+}
+
+/// How long a new session waits after one that ended by an error, so that a fault that lasts does not spin.
+const SESSION_DELAY: Duration = Duration::from_secs(1);
+
+impl Worker {
+    /// Runs until it is stopped.
+    pub(crate) async fn run(mut self) {
+        let stop = self.stop.clone();
+        loop {
+            let wanted = self.wanted.borrow_and_update().clone();
+            // A stop drops what is under way before the session: an intent stays open and is finished at the next start.
+            let session = tokio::select! {
+                () = stop.cancelled() => break,
+                session = self.begin(&wanted) => session,
+            };
+            let end = match session {
+                Begun::Session(mut session) => session.run(&mut self.wanted, &stop).await,
+                Begun::Paused => self.rest().await,
+                Begun::Failed => End::Changed,
+            };
+            if end == End::Stopped {
+                break;
+            }
+        }
+        self.retry.progress.send_modify(|progress| progress.ended = true);
+    }
+
+    async fn begin(&self, wanted: &Wanted) -> Begun {
+        match self.recover(&wanted.declared).await {
+            Some(_) if !wanted.running => Begun::Paused,
+            Some(position) => Begun::Session(Box::new(Session::begin(self, &wanted.declared, position).await)),
+            None => {
+                tokio::time::sleep(SESSION_DELAY).await;
+                Begun::Failed
+            }
+        }
+    }
+
+    /// The committed position, with no intent open: what a crash left is finished first. `None` where that failed for a
+    /// reason that only a new look at the store can settle.
+    async fn recover(&self, declared: &Arc<Declared>) -> Option<Position> {
+        let position = Position::load(&self.parts, &self.retry).await;
+        self.publish(&position);
+        if position.intent.is_none() {
+            return Some(position);
+        }
+        let position = self.finish_intent(declared, position).await?;
+        self.publish(&position);
+        Some(position)
+    }
+
+    fn publish(&self, position: &Position) {
+        self.held.reset(position.committed(), is_fresh(&position.checkpoint.value));
+        self.retry.progress.send_modify(|progress| {
+            progress.recovered = true;
+            progress.converted = position.committed();
+            progress.buffered_bytes = 0;
+            progress.oldest_at = None;
+            position.show(progress);
+        });
+    }
+
+    /// Writes the batch of an open intent again: the same ranges, the same names, the same declaration.
+    async fn finish_intent(&self, declared: &Arc<Declared>, mut position: Position) -> Option<Position> {
+        let intent = position.intent.take()?;
+        let (batch, delivery) = (intent.value.batch, &self.retry.delivery);
+        tracing::info!(delivery, batch, "finishing a batch that was begun before");
+        let mut streak = self.retry.streak("finish a batch");
+        let declared = match declared.of_intent(&intent.value) {
+            Ok(declared) => Arc::new(declared),
+            Err(error) => {
+                tokio::time::sleep(streak.failed(&error)).await;
+                return None;
+            }
+        };
+        let reader = Arc::new(self.reader(&declared));
+        let mut converting = position::converting(&self.parts, &self.retry, &declared).await;
+        let mut chunks = Vec::new();
+        for (shard, range) in millrace_storage::meta::keys::load_ranges(&intent.value.ranges) {
+            let mut from = range.start;
+            while from < range.end {
+                let key = ShardKey { stream: declared.stream, shard };
+                let read =
+                    Arc::clone(&reader).read(converting, key, from..range.end, reader::CHUNK_BYTES_MAX, Memory::Take);
+                let done = read.await;
+                converting = match done.converting {
+                    Some(converting) => converting,
+                    None => position::converting(&self.parts, &self.retry, &declared).await,
+                };
+                match done.chunk {
+                    Ok(chunk) => {
+                        from = chunk.offsets.end;
+                        let chunk = Arc::new(chunk);
+                        self.held.push(Arc::clone(&chunk), converting.schema());
+                        chunks.push(chunk);
+                    }
+                    Err(error) => tokio::time::sleep(streak.failed(&error)).await,
+                }
+            }
+        }
+        drop(streak);
+        let schema = converting.schema();
+        let batch = Batch::again(&declared, position, intent, chunks, schema);
+        let landed = flight::fly(Arc::clone(&self.parts), self.retry.clone(), batch).await?;
+        self.held.release(landed.chunks, landed.position.committed());
+        Some(landed.position)
+    }
+
+    /// Does nothing until something else is wanted.
+    async fn rest(&mut self) -> End {
+        self.retry.progress.send_modify(|progress| progress.paused = true);
+        let changed = self.wanted.changed();
+        let end = tokio::select! {
+            () = self.stop.cancelled() => End::Stopped,
+            changed = changed => if changed.is_ok() { End::Changed } else { End::Stopped },
+        };
+        if end == End::Changed && self.wanted.borrow().running {
+            self.retry.progress.send_modify(|progress| progress.paused = false);
+        }
+        end
+    }
+
+    fn reader(&self, declared: &Declared) -> Reader {
+        self.parts.reader(&declared.spec, self.retry.metrics.clone())
+    }
+}
+
+/// Reading and committing from one position on, by one declaration.
+struct Session {
+    parts: Arc<Parts>,
+    retry: Retry,
+    held: Arc<Held>,
+    declared: Arc<Declared>,
+    reader: Arc<Reader>,
+    member: Member,
+    shards: Vec<Shard>,
+    /// `None` while it reads.
+    converting: Option<Converting>,
+    reading: Option<BoxFuture<'static, ReadDone>>,
+    /// `None` while a batch is in flight.
+    position: Option<Position>,
+    flight: Option<BoxFuture<'static, Option<Landed>>>,
+    buffer: Buffer,
+    /// The shard that was read last; the others come first.
+    turn: usize,
+}
+
+/// The chunks of the next batch.
+#[derive(Debug, Default)]
+struct Buffer {
+    chunks: Vec<Arc<Chunk>>,
+    bytes_in: u64,
+    /// When the first of its records was seen.
+    since: Option<Instant>,
+    /// The schema after its last chunk.
+    schema: Option<TableSchema>,
+}
+
+/// What a session waits for.
+enum Event {
+    Stopped,
+    WantedChanged,
+    Landed(Option<Landed>),
+    Read(ReadDone),
+    /// A reason to look again.
+    Look,
+}
+
+impl Session {
+    async fn begin(worker: &Worker, declared: &Arc<Declared>, position: Position) -> Self {
+        let parts = Arc::clone(&worker.parts);
+        let converting = position::converting(&parts, &worker.retry, declared).await;
+        let committed = position.committed();
+        let shard = |key: ShardKey| {
+            let from = committed.get(&key.shard).copied().unwrap_or_default();
+            Shard::new(key, from, parts.log.tail(key))
+        };
+        let shards = declared.shards().map(shard).collect();
+        worker.retry.progress.send_modify(|progress| progress.paused = false);
+        Self {
+            reader: Arc::new(worker.reader(declared)),
+            member: parts.budget.join(),
+            retry: worker.retry.clone(),
+            held: Arc::clone(&worker.held),
+            declared: Arc::clone(declared),
+            shards,
+            converting: Some(converting),
+            reading: None,
+            position: Some(position),
+            flight: None,
+            buffer: Buffer::default(),
+            turn: 0,
+            parts,
+        }
+    }
+
+    async fn run(&mut self, wanted: &mut watch::Receiver<Wanted>, stop: &CancellationToken) -> End {
+        let mut leaving = false;
+        loop {
+            let now = Instant::now();
+            for shard in &mut self.shards {
+                shard.notice(now);
+            }
+            let aims = wanted.borrow().clone();
+            if !leaving {
+                self.cut_when_due(now, &aims);
+                self.read_when_due(now, &aims);
+            } else if self.flight.is_none() {
+                return End::Changed;
+            }
+            match self.event(now, wanted, stop, &aims, leaving).await {
+                Event::Stopped => return self.drain().await,
+                Event::WantedChanged => {
+                    let aims = wanted.borrow_and_update();
+                    leaving = leaving || !aims.running || *aims.declared != *self.declared;
+                }
+                Event::Landed(Some(landed)) => self.landed(landed),
+                Event::Landed(None) => return End::Changed,
+                Event::Read(done) => {
+                    if !self.read(done) {
+                        return End::Changed;
+                    }
+                }
+                Event::Look => {}
+            }
+        }
+    }
+
+    async fn event(
+        &mut self,
+        now: Instant,
+        wanted: &mut watch::Receiver<Wanted>,
+        stop: &CancellationToken,
+        aims: &Wanted,
+        leaving: bool,
+    ) -> Event {
+        let look_at = self.next_look(now, aims);
+        let may_read = !leaving && self.reading.is_none() && self.has_room();
+        let Self { shards, flight, reading, member, .. } = self;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Event::Stopped,
+            changed = wanted.changed() => if changed.is_ok() { Event::WantedChanged } else { Event::Stopped },
+            landed = ready(flight) => { *flight = None; Event::Landed(landed) }
+            done = ready(reading), if !leaving => { *reading = None; Event::Read(done) }
+            () = member.pressed() => Event::Look,
+            () = appended(shards), if may_read => Event::Look,
+            () = sleep_until(look_at), if !leaving => Event::Look,
+        }
+    }
+
+    /// Whether more may be read for the next batch.
+    fn has_room(&self) -> bool {
+        self.buffer.bytes_in < self.declared.spec.buffer_size.as_u64()
+    }
+
+    /// When time alone changes what is to be done.
+    fn next_look(&self, now: Instant, aims: &Wanted) -> Option<Instant> {
+        let read_at =
+            if self.reading.is_none() && self.has_room() { self.next_read(now, aims).map(|(at, _)| at) } else { None };
+        let cut_at = if self.flight.is_none() && !self.buffer.chunks.is_empty() {
+            self.buffer.since.map(|since| since + self.declared.spec.buffer_interval)
+        } else {
+            None
+        };
+        [read_at, cut_at].into_iter().flatten().min()
+    }
+
+    /// The shard to read next, and when.
+    fn next_read(&self, now: Instant, aims: &Wanted) -> Option<(Instant, usize)> {
+        let interval = self.declared.spec.buffer_interval;
+        let aged = self.buffer.since.is_some_and(|since| now >= since + interval);
+        let count = self.shards.len();
+        let order = (1..=count).map(|step| (self.turn + step) % count);
+        let due = order.filter_map(|index| {
+            let shard = &self.shards[index];
+            let aim = |aims: &Offsets| aims.get(&shard.key.shard).copied().unwrap_or_default();
+            let upto = if aged { shard.next() } else { aim(&aims.flush).max(aim(&aims.convert)) };
+            Some((shard.due_at(now, interval, upto)?, index))
+        });
+        due.min_by_key(|(at, _)| *at)
+    }
+
+    fn read_when_due(&mut self, now: Instant, aims: &Wanted) {
+        if self.reading.is_some() || !self.has_room() {
+            return;
+        }
+        let Some((_, index)) = self.next_read(now, aims).filter(|(at, _)| *at <= now) else { return };
+        let Some(converting) = self.converting.take() else { return };
+        self.turn = index;
+        let shard = &self.shards[index];
+        if self.buffer.since.is_none() {
+            self.buffer.since = shard.waiting_since;
+        }
+        let room = self.declared.spec.buffer_size.as_u64() - self.buffer.bytes_in;
+        let bytes_max = shard.read_bytes().min(usize::try_from(room).unwrap_or(usize::MAX));
+        let offsets = shard.read_to..shard.next();
+        let reader = Arc::clone(&self.reader);
+        self.reading = Some(reader.read(converting, shard.key, offsets, bytes_max, Memory::Wait).boxed());
+    }
+
+    /// Takes in what was read. Says whether the session can go on.
+    fn read(&mut self, done: ReadDone) -> bool {
+        let Some(shard) = self.shards.iter_mut().find(|shard| shard.key.shard == done.shard) else { return false };
+        self.converting = done.converting;
+        let chunk = match done.chunk {
+            Ok(chunk) => Arc::new(chunk),
+            Err(error) => {
+                let retry = &self.retry;
+                shard.failed(|| retry.streak(format!("read shard {}", done.shard)), &error);
+                return self.converting.is_some();
+            }
+        };
+        shard.done(&chunk);
+        self.buffer.bytes_in += chunk.totals.bytes_in;
+        self.buffer.chunks.push(Arc::clone(&chunk));
+        self.buffer.schema = self.converting.as_ref().and_then(Converting::schema);
+        self.held.push(Arc::clone(&chunk), self.buffer.schema.clone());
+        self.member.set_cuttable(self.buffer.bytes_in.max(1));
+        let (shard, end, buffered) = (chunk.shard, chunk.offsets.end, self.buffer.bytes_in);
+        self.retry.progress.send_modify(|progress| {
+            progress.converted.insert(shard, end);
+            progress.buffered_bytes = buffered;
+            progress.oldest_at = progress.oldest_at.or(chunk.oldest_at);
+        });
+        true
+    }
+
+    fn cut_when_due(&mut self, now: Instant, aims: &Wanted) {
+        if self.flight.is_some() || self.buffer.chunks.is_empty() || !self.is_due(now, aims) {
+            return;
+        }
+        let Some(position) = self.position.take() else { return };
+        let buffer = std::mem::take(&mut self.buffer);
+        self.buffer.since = self.shards.iter().filter_map(|shard| shard.waiting_since).min();
+        self.member.set_cuttable(0);
+        let batch = Batch::cut(&self.declared, position, buffer.chunks, buffer.schema);
+        self.flight = Some(flight::fly(Arc::clone(&self.parts), self.retry.clone(), batch).boxed());
+    }
+
+    /// Whether the next batch is to be cut now.
+    fn is_due(&self, now: Instant, aims: &Wanted) -> bool {
+        let spec = &self.declared.spec;
+        let aged = self.buffer.since.is_some_and(|since| now >= since + spec.buffer_interval);
+        let read_to: Offsets = self.shards.iter().map(|shard| (shard.key.shard, shard.read_to)).collect();
+        let committed = self.position.as_ref().map(Position::committed).unwrap_or_default();
+        let flush = !reached(&committed, &aims.flush) && reached(&read_to, &aims.flush);
+        self.buffer.bytes_in >= spec.buffer_size.as_u64() || aged || flush || self.member.is_pressed()
+    }
+
+    fn landed(&mut self, landed: Landed) {
+        let committed = landed.position.committed();
+        self.held.release(landed.chunks, committed);
+        let oldest_at = self.buffer.chunks.first().and_then(|chunk| chunk.oldest_at);
+        let position = landed.position;
+        self.retry.progress.send_modify(|progress| {
+            progress.oldest_at = oldest_at;
+            progress.buffered_bytes = self.buffer.bytes_in;
+            position.show(progress);
+        });
+        self.position = Some(position);
+    }
+
+    /// Waits some time for the batch in flight; what is not cut stays in the log.
+    async fn drain(&mut self) -> End {
+        if let Some(flight) = self.flight.take()
+            && tokio::time::timeout(self.parts.settings.drain_timeout, flight).await.is_err()
+        {
+            tracing::warn!(
+                delivery = self.retry.delivery,
+                "a batch was not committed in time; it is finished at the next start"
+            );
+        }
+        End::Stopped
+    }
+}
+
+/// Waits for a future that may not be there.
+async fn ready<T>(slot: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
+    match slot {
+        Some(future) => future.await,
+        None => future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => future::pending().await,
+    }
+}
+
+/// Waits for an append to any shard.
+async fn appended(shards: &mut [Shard]) {
+    let mut any: FuturesUnordered<_> = shards.iter_mut().map(Shard::appended).collect();
+    if any.next().await.is_none() {
+        future::pending::<()>().await;
+    }
+}
+
+/// The ranges of a batch: from the committed position to the end of its chunks, for every shard.
+fn ranges(committed: &Offsets, chunks: &[Arc<Chunk>]) -> BTreeMap<ShardId, Range<Offset>> {
+    let mut ranges: BTreeMap<_, _> = committed.iter().map(|(shard, offset)| (*shard, *offset..*offset)).collect();
+    for chunk in chunks {
+        let range = ranges.entry(chunk.shard).or_insert_with(|| chunk.offsets.clone());
+        range.end = range.end.max(chunk.offsets.end);
+    }
+    ranges
+}
+
+fn sum(chunks: &[Arc<Chunk>]) -> Totals {
+    chunks.iter().fold(Totals::default(), |mut totals, chunk| {
+        totals += chunk.totals;
+        totals
+    })
+}

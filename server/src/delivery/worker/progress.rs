@@ -1,0 +1,82 @@
+//! What a worker says of itself, and what others ask of it. Both are watch channels: whoever waits, waits on a condition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_storage::log::{Offset, ShardId};
+use millrace_storage::meta::keys::Totals;
+use millrace_storage::time::Timestamp;
+
+use crate::delivery::declared::Declared;
+
+/// An offset for each shard.
+pub(crate) type Offsets = BTreeMap<ShardId, Offset>;
+
+/// What a worker says of itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// It knows its position.
+    pub(crate) recovered: bool,
+    /// It holds nothing and reads nothing, because it was asked to pause.
+    pub(crate) paused: bool,
+    /// Steps that fail at present, each tried again with back-off.
+    pub(crate) failing: BTreeMap<String, Failure>,
+    /// For each shard the first offset that is not committed.
+    pub(crate) committed: Offsets,
+    /// For each shard the first offset that is neither committed nor held converted.
+    pub(crate) converted: Offsets,
+    /// The number that the next batch gets.
+    pub(crate) next_batch: u64,
+    /// Since the delivery was created.
+    pub(crate) totals: Totals,
+    /// When the last batch was committed.
+    pub(crate) last_commit_at: Option<Timestamp>,
+    /// When the oldest uncommitted record arrived, where there is one.
+    pub(crate) oldest_at: Option<Timestamp>,
+    /// Bytes of records that are held for the next batches.
+    pub(crate) buffered_bytes: u64,
+    /// The worker ended.
+    pub(crate) ended: bool,
+}
+
+/// A step that fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The last error.
+    pub(crate) message: String,
+    /// Failed attempts since the last success.
+    pub(crate) attempts: u64,
+}
+
+impl Progress {
+    /// The error to show, of the step that failed most often.
+    pub(crate) fn last_error(&self) -> Option<&Failure> {
+        self.failing.values().max_by_key(|failure| failure.attempts)
+    }
+}
+
+/// What others ask of a worker.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Whether it shall run.
+    pub(crate) running: bool,
+    /// What it shall do. A new declaration takes effect with the next batch.
+    pub(crate) declared: Arc<Declared>,
+    /// Up to here all shall be committed as soon as possible.
+    pub(crate) flush: Offsets,
+    /// Up to here all shall be converted as soon as possible.
+    pub(crate) convert: Offsets,
+}
+
+/// Whether every shard of `wanted` is reached.
+pub(crate) fn reached(have: &Offsets, wanted: &Offsets) -> bool {
+    wanted.iter().all(|(shard, offset)| have.get(shard).copied().unwrap_or_default() >= *offset)
+}
+
+/// Moves `target` forward to `more`, shard by shard.
+pub(crate) fn raise(target: &mut Offsets, more: &Offsets) {
+    for (shard, offset) in more {
+        let held = target.entry(*shard).or_default();
+        *held = (*held).max(*offset);
+    }
+}

@@ -1,0 +1,95 @@
+//! A shard as a worker reads it: how far it read, what waits there, and whether reading fails at present.
+
+use std::time::Duration;
+
+use millrace_storage::log::{Offset, ShardKey};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::chunk::Chunk;
+use super::reader::CHUNK_BYTES_MAX;
+use super::retry::Streak;
+
+/// So many waiting records are read at once, without waiting for more.
+const READY_RECORDS: u64 = 1_000;
+/// Fewer are waited for so long, because small chunks cost more.
+const LINGER_MAX: Duration = Duration::from_millis(250);
+/// What a record is taken to have before one was read.
+const RECORD_BYTES_GUESS: u64 = 1_024;
+/// The least that a read asks for.
+const READ_BYTES_MIN: u64 = 256 << 10;
+
+/// A shard as a worker reads it.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) key: ShardKey,
+    /// The first offset that was not read.
+    pub(crate) read_to: Offset,
+    tail: watch::Receiver<Offset>,
+    /// When the worker first saw a record that it has not read.
+    pub(crate) waiting_since: Option<Instant>,
+    record_bytes: u64,
+    failing: Option<(Streak, Instant)>,
+}
+
+impl Shard {
+    /// A shard to read from an offset on.
+    pub(crate) fn new(key: ShardKey, read_to: Offset, tail: watch::Receiver<Offset>) -> Self {
+        Self { key, read_to, tail, waiting_since: None, record_bytes: RECORD_BYTES_GUESS, failing: None }
+    }
+
+    /// The offset that the shard's next record gets.
+    pub(crate) fn next(&self) -> Offset {
+        *self.tail.borrow()
+    }
+
+    /// Looks whether records wait.
+    pub(crate) fn notice(&mut self, now: Instant) {
+        if *self.tail.borrow_and_update() <= self.read_to {
+            self.waiting_since = None;
+        } else if self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+        }
+    }
+
+    /// Waits for the next append; for ever where the log ended.
+    pub(crate) async fn appended(&mut self) {
+        if self.tail.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// When the shard is to be read: at once when much waits or `upto` is not reached, soon when little does.
+    pub(crate) fn due_at(&self, now: Instant, interval: Duration, upto: Offset) -> Option<Instant> {
+        let since = self.waiting_since?;
+        let urgent = self.read_to < upto || self.next().since(self.read_to) >= READY_RECORDS;
+        let due = if urgent { now } else { since + LINGER_MAX.min(interval) };
+        Some(match &self.failing {
+            Some((_, retry_at)) => due.max(*retry_at),
+            None => due,
+        })
+    }
+
+    /// How many bytes the next read may ask for, so that it reserves no more than it needs.
+    pub(crate) fn read_bytes(&self) -> usize {
+        let waiting = self.next().since(self.read_to).saturating_mul(self.record_bytes).saturating_mul(2);
+        usize::try_from(waiting.max(READ_BYTES_MIN)).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX)
+    }
+
+    /// A chunk was read.
+    pub(crate) fn done(&mut self, chunk: &Chunk) {
+        self.read_to = chunk.offsets.end;
+        self.waiting_since = None;
+        self.failing = None;
+        if let Some(mean) = chunk.totals.bytes_in.checked_div(chunk.totals.records) {
+            self.record_bytes = mean.max(1);
+        }
+    }
+
+    /// Reading failed; it is tried again later.
+    pub(crate) fn failed(&mut self, streak: impl FnOnce() -> Streak, error: &impl std::fmt::Display) {
+        let mut streak = self.failing.take().map_or_else(streak, |(streak, _)| streak);
+        let delay = streak.failed(error);
+        self.failing = Some((streak, Instant::now() + delay));
+    }
+}
