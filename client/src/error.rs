@@ -7,6 +7,9 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+/// The domain of the service's `ErrorInfo` details.
+const DOMAIN: &str = "millrace";
+
 /// A result of the client.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -52,6 +55,7 @@ struct Inner {
     reason: Option<String>,
     retry_after: Option<Duration>,
     may_have_applied: bool,
+    from_service: bool,
 }
 
 impl Error {
@@ -91,6 +95,11 @@ impl Error {
         self.0.may_have_applied
     }
 
+    /// Whether the service itself said so, and not the connection to it or something between.
+    pub(crate) fn is_from_service(&self) -> bool {
+        self.0.from_service
+    }
+
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
@@ -98,6 +107,7 @@ impl Error {
             reason: None,
             retry_after: None,
             may_have_applied: false,
+            from_service: false,
         }))
     }
 
@@ -139,6 +149,7 @@ impl From<Status> for Error {
             reason: details.error_info().map(|info| info.reason.clone()),
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
             may_have_applied: !unconnected && outcome_is_unknown(kind),
+            from_service: details.error_info().is_some_and(|info| info.domain == DOMAIN),
         }))
     }
 }

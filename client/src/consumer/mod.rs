@@ -15,7 +15,10 @@ use tonic::transport::Channel;
 pub use position::Position;
 pub use subscription::Subscription;
 
-use crate::{Admin, Record, Result};
+use crate::{Admin, Error, Kind, Record, Result};
+
+/// Shards of one subscription; a connection has room for little more.
+const SHARDS_MAX: usize = 200;
 
 /// Reads streams. Cheap to clone.
 ///
@@ -82,9 +85,16 @@ impl Consumer {
     /// no record is left out, none is given twice. Within a shard records come in order; between shards there is none.
     ///
     /// # Errors
-    /// `NotFound` where the stream does not exist.
+    /// `NotFound` where the stream does not exist, `Invalid` where it has more than 200 shards: each takes one of the 256
+    /// calls that a connection may have; spread such a stream over clients by [`Self::subscribe_shard`].
     pub async fn subscribe(&self, stream: &str, position: Position) -> Result<Subscription> {
         let shards = self.admin.describe_stream(stream).await?.shards;
+        if shards.len() > SHARDS_MAX {
+            let count = shards.len();
+            return Err(Error::invalid(format!(
+                "stream \"{stream}\" has {count} shards; a subscription reads at most {SHARDS_MAX}"
+            )));
+        }
         Ok(Subscription::start(&self.records, stream, &shards, position))
     }
 
@@ -97,7 +107,7 @@ impl Consumer {
         shards.retain(|described| described.shard == shard);
         if shards.is_empty() {
             let message = format!("stream \"{stream}\" has no shard {shard}");
-            return Err(crate::Error::new(crate::Kind::NotFound, message));
+            return Err(Error::new(Kind::NotFound, message));
         }
         Ok(Subscription::start(&self.records, stream, &shards, position))
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::poll;
 use millrace_proto::v1::put_error::Kind as Refusal;
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::fake::{Act, Fake, place_all, placed, refused, texts};
 use crate::{Client, Kind, Placed, Producer, ProducerSettings, PutFuture, PutRecord, Result, RetrySettings};
@@ -150,6 +151,18 @@ async fn what_the_server_did_not_take_before_it_ended_the_call_is_tried_again() 
         1 | 2 => Act::End,
         _ => place_all(request),
     });
+    let producer = producer(&fake, settings());
+    let fates = settled(send(&producer, 0..20).await).await;
+    assert_eq!(offsets(&fates), (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_service_that_closes_costs_no_record() {
+    let closing = || {
+        let details = ErrorDetails::with_error_info("UNAVAILABLE", "millrace", []);
+        Status::with_error_details(Code::Unavailable, "the server is closing", details)
+    };
+    let fake = Fake::putting(move |number, request| if number % 3 == 1 { Act::Fail(closing()) } else { place_all(request) });
     let producer = producer(&fake, settings());
     let fates = settled(send(&producer, 0..20).await).await;
     assert_eq!(offsets(&fates), (0..20).collect::<Vec<_>>());

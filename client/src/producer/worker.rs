@@ -122,8 +122,12 @@ impl Worker {
     fn on_answer(&mut self, answer: Option<Result<PutResponse, Status>>) {
         match answer {
             Some(Ok(response)) => self.on_response(response),
-            Some(Err(status)) => self.on_broken(status.into(), false),
-            // What the server did not answer before it ended the call in good order, it did not take.
+            // The service takes puts in order, and none after the one that made it end the call.
+            Some(Err(status)) => {
+                let error = Error::from(status);
+                let in_good_order = error.is_from_service();
+                self.on_broken(error, in_good_order);
+            }
             None => self.on_broken(Error::new(Kind::Unavailable, "the server ended the call"), true),
         }
     }
@@ -152,7 +156,8 @@ impl Worker {
         }
     }
 
-    /// The call is over: sorts what was under way into failed and to be tried again.
+    /// The call is over: sorts what was under way into failed and to be tried again. In good order means that the server
+    /// took nothing that it did not answer.
     fn on_broken(&mut self, error: Error, in_good_order: bool) {
         let unsent = self.link.take().map_or(0, Link::close);
         let left = if in_good_order { 0 } else { self.in_flight.len().saturating_sub(unsent) };

@@ -13,6 +13,7 @@ mod table;
 mod sql;
 mod verify;
 mod shards;
+mod doctor;
 mod completions;
 mod endpoint;
 mod input;
@@ -61,6 +62,7 @@ enum Command {
     Sql(sql::SqlArgs),
     Verify(verify::VerifyArgs),
     Shards(shards::ShardsArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -94,6 +96,7 @@ impl Command {
             Self::Sql(args) => sql::run(args, endpoint).await,
             Self::Verify(args) => verify::run(args, endpoint).await,
             Self::Shards(args) => shards::run(args),
+            Self::Doctor(args) => doctor::run(args).await,
             Self::Completions(args) => completions::run(&args),
         }
     }

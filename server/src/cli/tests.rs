@@ -32,6 +32,7 @@ fn what_the_manual_shows_parses() {
         "millrace --endpoint http://h:1 verify flights",
         "millrace verify flights --endpoint http://h:1 --output json",
         "millrace shards calc --records-per-second 5000 --record-size 1KiB --consumers 3",
+        "millrace doctor --data-dir /tmp/data --store-url file:///tmp/lake -o json",
         "millrace completions zsh",
     ] {
         if let Err(error) = parse(line) {
