@@ -162,7 +162,8 @@ async fn a_service_that_closes_costs_no_record() {
         let details = ErrorDetails::with_error_info("UNAVAILABLE", "millrace", []);
         Status::with_error_details(Code::Unavailable, "the server is closing", details)
     };
-    let fake = Fake::putting(move |number, request| if number % 3 == 1 { Act::Fail(closing()) } else { place_all(request) });
+    let fake =
+        Fake::putting(move |number, request| if number % 3 == 1 { Act::Fail(closing()) } else { place_all(request) });
     let producer = producer(&fake, settings());
     let fates = settled(send(&producer, 0..20).await).await;
     assert_eq!(offsets(&fates), (0..20).collect::<Vec<_>>());

@@ -29,7 +29,11 @@ async fn probe(store: &Store, objects: &dyn ObjectStore, folder: &Path) -> Vec<C
     let place = store.root_url();
     let path = folder.clone().join("probe");
     let failed = |check, path: &Path, error: &object_store::Error, right: &str| {
-        Check::bad(check, store.error(path, error).to_string(), format!("allow the server's keys to {right} at {place}"))
+        Check::bad(
+            check,
+            store.error(path, error).to_string(),
+            format!("allow the server's keys to {right} at {place}"),
+        )
     };
     let mut checks = Vec::new();
     let started = Instant::now();
