@@ -1,1 +1,0 @@
-//! Deliveries in one process, with real parts and injected faults.

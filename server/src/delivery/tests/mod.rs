@@ -1,0 +1,10 @@
+//! Deliveries in one process, with real parts and injected faults.
+
+mod apply;
+mod control;
+mod crash;
+mod deliver;
+mod faults;
+mod corrupt;
+mod site;
+mod tails;
