@@ -74,7 +74,11 @@ async fn what_is_wrong_is_refused_before_anything_changes() {
         ("{ field = \"at\" }", "{ field = \"at\", format = \"iso\" }", &["table default.t", "time", "iso"]),
         ("{ field = \"at\" }", "{ field = \"other\" }", &["table default.t", "time", "cannot change"]),
         ("name = \"t\"\n", "name = \"t\"\nsystem_columns = false\n", &["table default.t", "system_columns"]),
-        ("name = \"t\"\n", "name = \"t\"\n[[table.column]]\nname = \"x\"\ntype = \"blob\"\n[table.time]\nfield=\"at\"\n", &["\"x\"", "blob"]),
+        (
+            "name = \"t\"\n",
+            "name = \"t\"\n[[table.column]]\nname = \"x\"\ntype = \"blob\"\n[table.time]\nfield=\"at\"\n",
+            &["\"x\"", "blob"],
+        ),
         ("stream = \"s\"", "stream = \"none\"", &["delivery d", "stream", "none"]),
         ("table = \"t\"", "table = \"a/b\"", &["delivery d", "table", "a/b"]),
     ] {

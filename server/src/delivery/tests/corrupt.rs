@@ -76,7 +76,9 @@ async fn a_corrupt_block_is_named_and_holds_up_its_shard_only() {
     process.append(1, vec![event(1)]).await;
     let mut progress = process.deliveries.entry("d").unwrap().progress.clone();
     progress
-        .wait_for(|progress| progress.totals.rows == 1 && progress.last_error().is_some_and(|failure| failure.attempts > 2))
+        .wait_for(|progress| {
+            progress.totals.rows == 1 && progress.last_error().is_some_and(|failure| failure.attempts > 2)
+        })
         .await
         .unwrap();
     let described = process.deliveries.describe("d").await.unwrap();

@@ -184,7 +184,8 @@ async fn deliveries_into_one_table_meet_in_its_schema() {
         flush(&process, name, 1).await;
     }
     let loaded = process.catalog.load(&super::site::table()).await.unwrap();
-    let columns: Vec<_> = loaded.metadata().current_schema().as_struct().fields().iter().map(|f| f.name.clone()).collect();
+    let columns: Vec<_> =
+        loaded.metadata().current_schema().as_struct().fields().iter().map(|f| f.name.clone()).collect();
     assert!(["left", "right"].iter().all(|name| columns.iter().any(|column| column == name)), "{columns:?}");
 }
 
