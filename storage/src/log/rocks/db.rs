@@ -155,17 +155,9 @@ impl Db {
         Ok(found)
     }
 
-    /// Drops the files that hold nothing but keys in `range`, then compacts the keys around them, so that blob files that no
-    /// key refers to go. Blocks are not moved.
-    pub(super) fn reclaim(&self, range: &Range<[u8; keys::KEY_BYTES]>) -> Result<()> {
-        for family in [self.log(), self.time()] {
-            self.rocks.delete_file_in_range_cf(family, range.start, range.end).map_err(storage)?;
-        }
-        self.compact(range);
-        Ok(())
-    }
-
-    /// Compacts the keys in `range`: those of trimmed blocks go, those of living ones stay.
+    /// Compacts the keys in `range`: those of trimmed blocks go, and with them the blob files that no key refers to any more.
+    /// Blocks are not moved. Dropping whole table files instead would be quicker, but could drop a range deletion before the
+    /// keys that it covers.
     pub(super) fn compact(&self, range: &Range<[u8; keys::KEY_BYTES]>) {
         for family in [self.log(), self.time()] {
             self.rocks.compact_range_cf(family, Some(range.start), Some(range.end));

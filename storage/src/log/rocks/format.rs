@@ -65,23 +65,6 @@ impl Draft {
         Self { count, raw, compressed, body_crc }
     }
 
-    /// Encodes records as blocks of at most `bytes_max`, or of one record.
-    pub(super) fn split(records: &[NewRecord], bytes_max: usize) -> Vec<Self> {
-        let mut drafts = Vec::new();
-        let mut rest = records;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fit = rest.iter().take_while(|record| {
-                bytes += record.bytes();
-                bytes <= bytes_max
-            });
-            let (block, after) = rest.split_at(fit.count().max(1));
-            drafts.push(Self::new(block));
-            rest = after;
-        }
-        drafts
-    }
-
     pub(super) const fn count(&self) -> u32 {
         self.count
     }
@@ -109,6 +92,16 @@ impl Draft {
         let key = BlockKey::new(shard, Offset(first_offset.0 + u64::from(count) - 1));
         Sealed { key, value, block }
     }
+}
+
+/// How many of the first records fill one block of at most `bytes_max`; at least one of those there are.
+pub(super) fn fill(records: &[NewRecord], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fit = records.iter().take_while(|record| {
+        bytes += record.bytes();
+        bytes <= bytes_max
+    });
+    fit.count().max(1).min(records.len())
 }
 
 struct Header {

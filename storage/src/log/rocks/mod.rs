@@ -178,6 +178,21 @@ impl Engine {
     }
 }
 
+/// Encodes an append as blocks of its own. Other tasks may run between blocks.
+async fn encode(records: &[NewRecord], block_bytes_max: usize) -> Vec<Draft> {
+    let mut drafts = Vec::new();
+    let mut rest = records;
+    while !rest.is_empty() {
+        if !drafts.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let (block, after) = rest.split_at(format::fill(rest, block_bytes_max));
+        drafts.push(Draft::new(block));
+        rest = after;
+    }
+    drafts
+}
+
 /// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::Storage(format!("its task was lost: {error}")))?
@@ -215,7 +230,7 @@ impl Log for RocksLog {
         let body = if bytes < OWN_BLOCK_BYTES_MIN {
             Body::Loose(records)
         } else {
-            Body::Drafts(Draft::split(&records, settings.block_bytes_max))
+            Body::Drafts(encode(&records, settings.block_bytes_max).await)
         };
         let (ticket, promise) = AppendTicket::new();
         queue.push(Entry::Append(Append { shard, count, bytes, body, ticket, room }))?;

@@ -69,6 +69,10 @@ pub(super) fn column_families(settings: &LogSettings) -> Vec<ColumnFamilyDescrip
     log.set_min_blob_size(0);
     log.set_blob_file_size(BLOB_FILE_BYTES);
     log.set_blob_compression_type(DBCompressionType::None);
+    // Collection stays off until the reclaimer finds much garbage; it then takes the older half, if half of that is dead.
+    log.set_enable_blob_gc(false);
+    log.set_blob_gc_age_cutoff(0.5);
+    log.set_blob_gc_force_threshold(0.5);
     vec![
         ColumnFamilyDescriptor::new("default", small(64 << 10)),
         ColumnFamilyDescriptor::new(LOG, log),

@@ -3,19 +3,21 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::super::Result;
 use super::db::Db;
 use super::keys::KEY_BYTES;
 
 type KeyRange = Range<[u8; KEY_BYTES]>;
 
-/// Ranges beyond this many that wait are kept only as the span around them, so that memory is bounded whatever the shards.
+/// Ranges that wait are merged beyond this many, so that memory is bounded whatever the shards.
 const RANGES_MAX: usize = 1024;
 /// Where more than one byte of this many in blob files is dead and spread among the living, RocksDB may move the living.
 const GARBAGE_SHARE: u64 = 2;
+/// How often a running collection is looked at, to end it.
+const COLLECTION_LOOK: Duration = Duration::from_secs(1);
 
 /// Trimmed ranges that wait for the thread.
 #[derive(Debug)]
@@ -29,8 +31,6 @@ pub(super) struct Reclaimer {
 #[derive(Debug, Default)]
 struct State {
     ranges: Vec<KeyRange>,
-    /// Around the ranges past the limit. The living lie in it too, so its files must never be dropped, only compacted.
-    span: Option<KeyRange>,
     stored_bytes: u64,
     stopped: bool,
 }
@@ -38,15 +38,15 @@ struct State {
 impl State {
     /// Adds a range to the one that it continues, if any.
     fn add(&mut self, range: KeyRange) {
-        if let Some(known) = self.ranges.iter_mut().find(|known| known.end == range.start) {
-            known.end = range.end;
-        } else if self.ranges.len() < RANGES_MAX {
-            self.ranges.push(range);
-        } else {
-            self.span = Some(match self.span.take() {
-                Some(span) => span.start.min(range.start)..span.end.max(range.end),
-                None => range,
-            });
+        match self.ranges.iter_mut().find(|known| known.end == range.start) {
+            Some(known) => known.end = range.end,
+            None => self.ranges.push(range),
+        }
+        if self.ranges.len() > RANGES_MAX {
+            // Compacting the living in between costs some work and changes nothing.
+            let start = self.ranges.iter().map(|range| range.start).min().expect("there are ranges");
+            let end = self.ranges.iter().map(|range| range.end).max().expect("there are ranges");
+            self.ranges = vec![start..end];
         }
     }
 }
@@ -71,45 +71,44 @@ impl Reclaimer {
         self.changed.notify_one();
     }
 
-    /// Waits for enough to do; `None` when stopped.
-    fn wait(&self) -> Option<(Vec<KeyRange>, Option<KeyRange>)> {
+    /// Waits for enough to do, and while RocksDB collects garbage at most for [`COLLECTION_LOOK`]; `None` when stopped.
+    fn wait(&self, collecting: bool) -> Option<Vec<KeyRange>> {
         let mut state = self.state.lock();
-        while !state.stopped && (state.stored_bytes < self.bytes_min || state.ranges.is_empty()) {
-            self.changed.wait(&mut state);
+        while !state.stopped && state.stored_bytes < self.bytes_min {
+            if !collecting {
+                self.changed.wait(&mut state);
+            } else if self.changed.wait_for(&mut state, COLLECTION_LOOK).timed_out() {
+                break;
+            }
         }
         if state.stopped {
             return None;
         }
+        if state.stored_bytes < self.bytes_min {
+            return Some(Vec::new());
+        }
         state.stored_bytes = 0;
-        Some((std::mem::take(&mut state.ranges), state.span.take()))
+        Some(std::mem::take(&mut state.ranges))
     }
 
     /// Runs until stopped. What then waits is found by compaction some day, or by the next trim.
     pub(super) fn run(&self, db: &Arc<Db>) {
         let mut collecting = false;
-        while let Some((ranges, span)) = self.wait() {
+        while let Some(ranges) = self.wait(collecting) {
             for range in ranges {
                 if self.state.lock().stopped {
                     return;
                 }
-                report(db.reclaim(&range));
-            }
-            if let Some(span) = span {
-                db.compact(&span);
+                db.compact(&range);
             }
             let (bytes, garbage) = db.blob_bytes();
             let collect = garbage > bytes / GARBAGE_SHARE;
             if collect != collecting {
-                report(db.set_blob_collection(collect));
+                if let Err(error) = db.set_blob_collection(collect) {
+                    tracing::warn!(%error, "the space of trimmed blocks is not given back yet");
+                }
                 collecting = collect;
             }
         }
-    }
-}
-
-/// Disk space that stays taken is no reason to stop.
-fn report(result: Result<()>) {
-    if let Err(error) = result {
-        tracing::warn!(%error, "the space of trimmed blocks is not given back yet");
     }
 }
