@@ -116,10 +116,9 @@ async fn append(case: &Case, folder: &Path, time: Duration) {
     println!("  raw writes in such groups {:.0} MB/s: ratio {:.2}", raw_rate / 1e6, rate / raw_rate);
     println!("  append {}", percentile::line(&mut times));
     println!("  raw    {}", percentile::line(&mut raw));
-    log.close().await.expect("close");
 }
 
-/// Opens what was written and reads all of it.
+/// Opens what was written, with a write-ahead log to replay as after a kill, and reads all of it.
 async fn reopen(folder: &Path) {
     let start = Instant::now();
     let log = RocksLog::open(LogSettings::new(folder)).expect("open");

@@ -9,6 +9,8 @@
 //!  8  first offset u64           all numbers little-endian
 //! ```
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 
 use super::super::{NewRecord, Offset, ShardKey};
@@ -25,6 +27,9 @@ const VERSION: u8 = 1;
 const CIPHER_NONE: u8 = 0;
 /// Smaller bodies are stored as they are.
 const COMPRESS_BYTES_MIN: usize = 256;
+
+/// Memory that a thread keeps for compression.
+const SCRATCH_BYTES_MAX: usize = 2 << 20;
 
 /// How a body is stored. Never renumber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,18 +154,29 @@ fn crc(shard: ShardKey, header: &[u8], body_crc: u32, body_bytes: usize) -> u32 
     crc32c::crc32c_combine(crc32c::crc32c_append(crc, header), body_crc, body_bytes)
 }
 
+thread_local! {
+    /// Where a body is compressed before its size is known; kept, as fresh memory costs as much as the compression.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The body in LZ4 after room for the header, where that saves at least an eighth.
 fn compress(body: &[u8]) -> Option<Vec<u8>> {
     if body.len() < COMPRESS_BYTES_MIN {
         return None;
     }
-    let mut stored = vec![0; HEADER_BYTES + lz4_flex::block::get_maximum_output_size(body.len())];
-    let written = lz4_flex::block::compress_into(body, &mut stored[HEADER_BYTES..]).ok()?;
-    if written > body.len() - body.len() / 8 {
-        return None;
-    }
-    stored.truncate(HEADER_BYTES + written);
-    Some(stored)
+    SCRATCH.with_borrow_mut(|scratch| {
+        let bound = lz4_flex::block::get_maximum_output_size(body.len());
+        if scratch.len() < bound {
+            scratch.resize(bound, 0);
+        }
+        let written = lz4_flex::block::compress_into(body, scratch).ok()?;
+        let helps = written <= body.len() - body.len() / 8;
+        let stored = helps.then(|| [&[0; HEADER_BYTES], &scratch[..written]].concat());
+        if scratch.len() > SCRATCH_BYTES_MAX {
+            *scratch = Vec::new();
+        }
+        stored
+    })
 }
 
 /// Checks and decodes a stored block; the error says what is wrong with it.

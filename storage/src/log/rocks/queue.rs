@@ -177,3 +177,100 @@ impl Queue {
         (used(self.appends_max, &self.appends), used(self.bytes_max, &self.bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::FutureExt;
+    use futures::future::poll_immediate;
+
+    use super::*;
+    use crate::log::ShardId;
+
+    const SHARD: ShardKey = ShardKey { stream: StreamId(1), shard: ShardId(0) };
+
+    fn append(room: Room, bytes: usize) -> (Entry, oneshot::Receiver<Result<Appended>>) {
+        let (ticket, answer) = oneshot::channel();
+        (Entry::Append(Append { shard: SHARD, count: 1, bytes, body: Body::Loose(vec![]), ticket, room }), answer)
+    }
+
+    fn delete() -> (Entry, oneshot::Receiver<Result<()>>) {
+        let (done, answer) = oneshot::channel();
+        (Entry::Delete { stream: StreamId(1), stored_bytes: 0, done }, answer)
+    }
+
+    async fn push(queue: &Queue, bytes: usize) -> oneshot::Receiver<Result<Appended>> {
+        let (entry, answer) = append(queue.room(bytes).await.expect("room"), bytes);
+        queue.push(entry).expect("push");
+        answer
+    }
+
+    #[tokio::test]
+    async fn one_byte_past_the_bound_waits_until_there_is_room() {
+        let queue = Queue::new(100, 10);
+        let first = queue.room(60).await.expect("room");
+        let second = queue.room(40).await.expect("room");
+        assert!(queue.is_full(1));
+        assert_eq!(queue.load(), (2, 100));
+        let mut third = pin!(queue.room(1));
+        assert!(poll_immediate(&mut third).await.is_none());
+        drop(second);
+        third.await.expect("room");
+        drop(first);
+        assert_eq!(queue.load(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn one_append_past_the_bound_waits_until_there_is_room() {
+        let queue = Queue::new(100, 2);
+        let (first, _second) = (queue.room(0).await.expect("room"), queue.room(0).await.expect("room"));
+        assert!(queue.room(0).now_or_never().is_none());
+        drop(first);
+        queue.room(0).await.expect("room");
+    }
+
+    #[tokio::test]
+    async fn an_append_larger_than_the_queue_takes_all_of_it() {
+        let queue = Queue::new(100, 10);
+        let large = queue.room(1000).await.expect("room");
+        assert!(queue.room(1).now_or_never().is_none());
+        drop(large);
+        queue.room(1).await.expect("room");
+    }
+
+    #[tokio::test]
+    async fn a_group_ends_at_its_bytes_and_around_a_deletion() {
+        let queue = Queue::new(1000, 100);
+        for bytes in [60, 40, 1, 500, 10] {
+            drop(push(&queue, bytes).await);
+        }
+        queue.push(delete().0).expect("push");
+        drop(push(&queue, 1).await);
+        queue.close();
+        let mut groups = Vec::new();
+        let mut group = Vec::new();
+        while queue.take(100, &mut group) {
+            groups.push(group.drain(..).map(|entry| entry.bytes()).collect::<Vec<_>>());
+        }
+        assert_eq!(groups, [vec![60, 40], vec![1], vec![500], vec![10], vec![0], vec![1]]);
+    }
+
+    #[tokio::test]
+    async fn a_failed_queue_answers_who_waits_and_who_comes() {
+        let queue = Queue::new(100, 10);
+        let waiting = push(&queue, 100).await;
+        let (entry, deletion) = delete();
+        queue.push(entry).expect("push");
+        let mut late = pin!(queue.room(1));
+        assert!(poll_immediate(&mut late).await.is_none());
+        queue.fail(&Error::Poisoned { cause: "no space".to_owned() });
+        assert!(matches!(waiting.await.expect("an answer"), Err(Error::Poisoned { .. })));
+        assert!(matches!(deletion.await.expect("an answer"), Err(Error::Poisoned { .. })));
+        assert!(matches!(late.await, Err(Error::Poisoned { .. })));
+        assert!(matches!(queue.push(delete().0), Err(Error::Poisoned { .. })));
+        queue.close();
+        assert!(matches!(queue.room(1).await, Err(Error::Poisoned { .. })), "the first cause stays");
+        assert!(!queue.take(1, &mut Vec::new()));
+    }
+}

@@ -51,3 +51,45 @@ impl RecentBlocks {
         self.blocks.lock().retain(|(of, _)| of.stream != stream);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::super::{NewRecord, ShardId};
+    use super::super::format::Draft;
+    use super::*;
+    use crate::time::Timestamp;
+
+    const SHARD: ShardKey = ShardKey { stream: StreamId(1), shard: ShardId(0) };
+
+    fn block(first: u64, bytes: usize) -> Block {
+        let record = NewRecord { partition_key: Bytes::new(), data: vec![b'd'; bytes].into() };
+        Draft::new(&[record]).seal(SHARD, Offset(first), Timestamp(0)).block
+    }
+
+    #[test]
+    fn the_block_that_was_not_used_for_longest_goes_first() {
+        let recent = RecentBlocks::default();
+        for first in 0..BLOCKS_MAX as u64 {
+            recent.insert(SHARD, block(first, 10));
+        }
+        assert!(recent.get(SHARD, Offset(0)).is_some());
+        recent.insert(SHARD, block(100, 10));
+        assert!(recent.get(SHARD, Offset(0)).is_some());
+        assert!(recent.get(SHARD, Offset(1)).is_none());
+        assert!(recent.get(ShardKey { shard: ShardId(1), ..SHARD }, Offset(0)).is_none());
+        recent.trim(SHARD, Offset(100));
+        assert!(recent.get(SHARD, Offset(99)).is_none());
+        assert!(recent.get(SHARD, Offset(100)).is_some());
+        recent.remove_stream(StreamId(1));
+        assert!(recent.get(SHARD, Offset(100)).is_none());
+    }
+
+    #[test]
+    fn a_block_past_the_budget_is_not_kept() {
+        let recent = RecentBlocks::default();
+        recent.insert(SHARD, block(0, BYTES_MAX));
+        assert!(recent.get(SHARD, Offset(0)).is_none());
+    }
+}
