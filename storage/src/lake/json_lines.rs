@@ -211,7 +211,7 @@ fn read_time(text: &str, field: &str, format: &TimeFormat) -> Result<Option<i64>
 /// A file of lines as it grows.
 enum Encoder {
     Plain(Vec<u8>),
-    Gzip(GzEncoder<Vec<u8>>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
     Snappy(Box<snap::write::FrameEncoder<Vec<u8>>>),
 }
 
@@ -219,7 +219,7 @@ impl Encoder {
     fn new(compression: LinesCompression) -> Self {
         match compression {
             LinesCompression::None => Self::Plain(Vec::new()),
-            LinesCompression::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
+            LinesCompression::Gzip => Self::Gzip(Box::new(GzEncoder::new(Vec::new(), flate2::Compression::default()))),
             LinesCompression::Snappy => Self::Snappy(Box::new(snap::write::FrameEncoder::new(Vec::new()))),
         }
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use iceberg::spec::{Datum, PrimitiveLiteral};
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -158,14 +160,11 @@ async fn settings_reach_the_file() {
 #[tokio::test]
 async fn a_large_file_is_uploaded_in_parts() {
     let mut converter = converter(&[]);
-    let noise = |seed: u64| -> String {
-        let mut state = seed;
-        (0..60_000)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                char::from(b'0' + (state >> 33) as u8 % 75).to_string().replace(['"', '\\'], "~")
-            })
-            .collect()
+    // Texts that hardly compress, so that the file is as large as they are.
+    let noise = |seed: u64| {
+        let mut bytes = vec![0u8; 45_000];
+        rand::Rng::fill(&mut <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed), &mut bytes[..]);
+        BASE64_STANDARD.encode(bytes)
     };
     let rows: Vec<_> = (0..200).map(|offset| row(offset, HOUR, &format!("{{\"s\":\"{}\"}}", noise(offset)))).collect();
     let batch = converter.convert(rows).unwrap().batch;
