@@ -105,25 +105,11 @@ impl Catalog {
         let failed = |error| Error::iceberg(&name, error);
         let list = table.manifest_list_reader(snapshot).load().await.map_err(failed)?;
         let has_deletes = list.entries().iter().any(|manifest| manifest.content == ManifestContentType::Deletes);
-        let manifests = list
-            .consume_entries()
-            .into_iter()
-            .filter(|manifest| manifest.content == ManifestContentType::Data)
-            .collect::<Vec<_>>();
-        let read = stream::iter(manifests)
-            .map(|manifest| {
-                let slot = &slot;
-                async move {
-                    let files = match slot.manifests.get(&manifest.manifest_path) {
-                        Some(files) => files,
-                        None => read(table, &manifest).await?,
-                    };
-                    Ok::<_, iceberg::Error>((manifest.manifest_path, files))
-                }
-            })
-            .buffered(MANIFESTS_AT_A_TIME)
-            .try_collect::<Vec<_>>();
-        let manifests = read.await.map_err(failed)?;
+        let data = |manifest: &ManifestFile| manifest.content == ManifestContentType::Data;
+        // Collected, because the list's own iterator may not cross threads.
+        let manifests: Vec<_> = list.consume_entries().into_iter().filter(data).collect();
+        let read = stream::iter(manifests).map(|manifest| slot.manifests.get_or_read(table, manifest));
+        let manifests = read.buffered(MANIFESTS_AT_A_TIME).try_collect::<Vec<_>>().await.map_err(failed)?;
         let entries = manifests.iter().flat_map(|(_, files)| files.iter().cloned()).collect();
         let files = TableFiles { snapshot_id: Some(snapshot.snapshot_id()), entries, has_deletes };
         Ok(slot.manifests.keep(files, manifests))
@@ -135,8 +121,22 @@ impl ManifestCache {
         self.kept.lock().newest.clone().filter(|files| files.snapshot_id == Some(snapshot))
     }
 
-    fn get(&self, manifest: &str) -> Option<Arc<[FileEntry]>> {
-        self.kept.lock().manifests.get(manifest).cloned()
+    async fn get_or_read(&self, table: &Table, manifest: ManifestFile) -> iceberg::Result<(String, Arc<[FileEntry]>)> {
+        let path = manifest.manifest_path.clone();
+        let kept = self.kept.lock().manifests.get(&path).cloned();
+        let files = match kept {
+            Some(files) => files,
+            None => {
+                // A task of its own for each: most of the time goes into decoding, and that should use all cores.
+                let table = table.clone();
+                let reading = tokio::spawn(async move { read(&table, &manifest).await });
+                let ended = |error| {
+                    iceberg::Error::new(iceberg::ErrorKind::Unexpected, "a read ended early").with_source(error)
+                };
+                reading.await.map_err::<iceberg::Error, _>(ended)??
+            }
+        };
+        Ok((path, files))
     }
 
     /// Keeps what the newest plan used and forgets the rest, within the limit.

@@ -3,6 +3,7 @@
 mod appending;
 mod evolving;
 mod failing;
+mod lake;
 mod faults;
 mod racing;
 
