@@ -7,18 +7,20 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use iceberg::spec::{MetadataLog, Schema, TableMetadata};
+use iceberg::spec::{MetadataLog, Schema, Snapshot, TableMetadata};
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
-use iceberg::{ErrorKind, MetadataLocation, Namespace, NamespaceIdent, TableCommit, TableCreation, TableIdent};
+use iceberg::{
+    ErrorKind, MetadataLocation, Namespace, NamespaceIdent, TableCommit, TableCreation, TableIdent, TableUpdate,
+};
 use parking_lot::Mutex;
 
-use super::create::DELETE_AFTER_COMMIT;
 use super::schema::{Fit, fit};
 use super::{Append, Catalog, Error, Loaded, Result, TableName};
 use crate::meta;
 use crate::meta::keys;
 use crate::meta::keys::table::TableValue;
+use crate::time::Timestamp;
 
 /// A commit that applied.
 #[derive(Debug)]
@@ -62,10 +64,7 @@ pub(super) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     pub(super) fn new(catalog: &'a Catalog, name: &'a TableName, base: &'a Loaded, append: &'a Append) -> Result<Self> {
         let schema = extended_schema(name, base.table.metadata(), append)?;
-        let view = match &schema {
-            Some(schema) => with_schema(catalog, name, base, schema.clone())?,
-            None => base.table.clone(),
-        };
+        let view = view(catalog, name, base, schema.clone())?;
         Ok(Self { catalog, name, base, append, schema, view, outcome: Mutex::new(None) })
     }
 
@@ -114,8 +113,9 @@ impl<'a> Attempt<'a> {
         if let Some(schema) = &self.schema {
             builder = builder.add_current_schema(schema.clone())?;
         }
+        let not_before = self.base.table.metadata().last_updated_ms();
         for update in commit.take_updates() {
-            builder = update.apply(builder)?;
+            builder = in_order_of_time(update, not_before).apply(builder)?;
         }
         let built = builder.build()?;
         Ok((built.metadata, built.expired_metadata_logs))
@@ -149,6 +149,25 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// Iceberg refuses a snapshot that is a minute older than the last commit. A clock that was set back must not hold up the
+/// deliveries until it has caught up, so their snapshots get the last commit's time.
+fn in_order_of_time(update: TableUpdate, not_before_ms: i64) -> TableUpdate {
+    match update {
+        TableUpdate::AddSnapshot { snapshot } if snapshot.timestamp_ms() < not_before_ms => {
+            let later = Snapshot::builder()
+                .with_snapshot_id(snapshot.snapshot_id())
+                .with_parent_snapshot_id(snapshot.parent_snapshot_id())
+                .with_sequence_number(snapshot.sequence_number())
+                .with_timestamp_ms(not_before_ms)
+                .with_manifest_list(snapshot.manifest_list())
+                .with_summary(snapshot.summary().clone())
+                .schema_id_opt(snapshot.schema_id());
+            TableUpdate::AddSnapshot { snapshot: later.build() }
+        }
+        update => update,
+    }
+}
+
 /// The schema that the commit must set, where the table does not cover the files' own.
 fn extended_schema(name: &TableName, table: &TableMetadata, append: &Append) -> Result<Option<Schema>> {
     let Some(written) = &append.schema else {
@@ -161,41 +180,32 @@ fn extended_schema(name: &TableName, table: &TableMetadata, append: &Append) -> 
     }
 }
 
-fn with_schema(catalog: &Catalog, name: &TableName, base: &Loaded, schema: Schema) -> Result<Table> {
-    let builder = base.table.metadata().clone().into_builder(None);
-    let built = builder.add_current_schema(schema).and_then(|builder| builder.build());
-    // What is refused here is the schema: everything else is as it was committed.
-    let built = built.map_err(|error| Error::Schema { table: name.clone(), reason: error.to_string() })?;
-    catalog.table(name, built.metadata, &base.pointer.value.metadata_location)
+/// The base as the transaction shall see it: with the schema to commit, and not from the future.
+fn view(catalog: &Catalog, name: &TableName, base: &Loaded, schema: Option<Schema>) -> Result<Table> {
+    let held = base.table.metadata();
+    let is_ahead = held.last_updated_ms() > Timestamp::now().as_millis();
+    if schema.is_none() && !is_ahead {
+        return Ok(base.table.clone());
+    }
+    let mut metadata = held.clone();
+    if let Some(schema) = schema {
+        let built = metadata.into_builder(None).add_current_schema(schema).and_then(|builder| builder.build());
+        // What is refused here is the schema: everything else is as it was committed.
+        metadata = built.map_err(|error| Error::Schema { table: name.clone(), reason: error.to_string() })?.metadata;
+    }
+    if is_ahead {
+        metadata = without_times(&metadata).map_err(|error| Error::iceberg(name, error.into()))?;
+    }
+    catalog.table(name, metadata, &base.pointer.value.metadata_location)
 }
 
-impl Catalog {
-    /// Writes where a reader that has only the folder finds the newest metadata file. It is a hint: the pointer decides.
-    pub(super) async fn write_version_hint(&self, loaded: &Loaded) {
-        let location = &loaded.pointer.value.metadata_location;
-        let Some((folder, file)) = location.rsplit_once('/') else {
-            return;
-        };
-        let version = file.trim_end_matches(".metadata.json").to_owned();
-        let writing =
-            async { self.file_io.new_output(format!("{folder}/version-hint.text"))?.write(version.into()).await };
-        if let Err(error) = writing.await {
-            tracing::warn!(%location, %error, "the version hint of a table could not be written");
-        }
-    }
-
-    /// Deletes metadata files that the table's properties say nobody needs any more.
-    pub(super) async fn delete_expired(&self, loaded: &Loaded, expired: Vec<MetadataLog>) {
-        let properties = loaded.table.metadata().properties();
-        if properties.get(DELETE_AFTER_COMMIT).is_none_or(|wanted| wanted != "true") {
-            return;
-        }
-        for log in expired {
-            if let Err(error) = self.file_io.delete(&log.metadata_file).await {
-                tracing::warn!(file = log.metadata_file, %error, "an old metadata file could not be deleted");
-            }
-        }
-    }
+/// The metadata with nothing in it that a new snapshot could be older than. Only its JSON form lets these fields be set.
+fn without_times(metadata: &TableMetadata) -> serde_json::Result<TableMetadata> {
+    let mut json = serde_json::to_value(metadata)?;
+    json["last-updated-ms"] = 0.into();
+    json["snapshot-log"] = serde_json::json!([]);
+    json["metadata-log"] = serde_json::json!([]);
+    serde_json::from_value(json)
 }
 
 fn unsupported<T>() -> iceberg::Result<T> {

@@ -13,6 +13,7 @@ mod summary;
 mod create;
 mod append;
 mod commit;
+mod tidy;
 mod files;
 mod snapshots;
 #[cfg(test)]

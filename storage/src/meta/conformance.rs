@@ -65,7 +65,7 @@ async fn scans_a_prefix_in_key_order(store: &impl MetaStore) {
     assert_eq!(scan(b"b").await, [&b"b"[..], b"b\x00", b"b\x00\xff", b"b\xff", b"b\xff\xff"]);
     assert_eq!(scan(b"b\xff").await, [&b"b\xff"[..], b"b\xff\xff"]);
     assert_eq!(scan(b"").await.len(), keys.len());
-    assert_eq!(scan(b"d").await, [Bytes::new(); 0]);
+    assert!(scan(b"d").await.is_empty());
 }
 
 async fn applies_all_writes_or_none(store: &impl MetaStore) {

@@ -86,3 +86,28 @@ async fn a_missing_metadata_file_is_told_by_its_url() {
     let error = Catalog::new(meta, store).load(&name()).await.unwrap_err();
     assert!(error.to_string().contains(url), "{error}");
 }
+
+/// A virtual machine's clock ran an hour ahead and was set back; every append then failed for an hour.
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_hold_up_appends() {
+    let store = memory_store();
+    let meta: Arc<dyn MetaStore> = Arc::new(MemoryMeta::new());
+    let catalog = Catalog::new(Arc::clone(&meta), store.clone());
+    catalog.create(&name(), new_table()).await.unwrap();
+    let table = catalog.append(&name(), batch("d", 0)).await.unwrap();
+    let path = store.path_of_url(table.metadata_location().unwrap()).unwrap();
+    let now = table.metadata().last_updated_ms();
+    let ahead = now + 3_600_000;
+    let metadata = String::from_utf8(store.get(&path).await.unwrap().to_vec()).unwrap();
+    store.put(&path, metadata.replace(&now.to_string(), &ahead.to_string()).into_bytes()).await.unwrap();
+
+    let catalog = Catalog::new(meta, store);
+    assert_eq!(catalog.load(&name()).await.unwrap().metadata().last_updated_ms(), ahead);
+    catalog.append(&name(), batch("d", 1)).await.unwrap();
+    let table = catalog.append(&name(), batch("d", 2)).await.unwrap();
+    let history = snapshots(&table).unwrap();
+    assert_eq!(history.iter().map(|snapshot| snapshot.committed_at.0).collect::<Vec<_>>(), [ahead; 3]);
+    assert_eq!(history[2].batch, Some(summary("d", 2, 20, 30)));
+    assert_eq!(history[2].total_rows, Some(30));
+    assert_eq!(catalog.files(&table).await.unwrap().entries.len(), 3);
+}
