@@ -93,3 +93,17 @@ async fn an_append_to_a_stale_state_is_redone_on_the_new_one() {
     let table = one.load(&name()).await.unwrap();
     assert_eq!(one.files(&table).await.unwrap().entries.len(), 2);
 }
+
+#[test]
+fn calls_may_move_between_threads() {
+    fn check(_: impl Send) {}
+    let (catalog, name) = (catalog(memory_store()), name());
+    check(catalog.list());
+    check(catalog.load(&name));
+    check(catalog.create(&name, new_table()));
+    check(catalog.append(&name, batch("d", 0)));
+    check(async {
+        let table = catalog.load(&name).await?;
+        catalog.files(&table).await
+    });
+}
