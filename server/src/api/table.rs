@@ -1,0 +1,93 @@
+//! Tables over gRPC: what the catalog knows of them.
+
+use iceberg::spec::{NestedFieldRef, TableMetadata};
+use iceberg::table::Table as IcebergTable;
+use millrace_proto::v1::table_service_server::{TableService, TableServiceServer};
+use millrace_proto::v1::{
+    Column, DescribeTableRequest, DescribeTableResponse, ListTablesRequest, ListTablesResponse, Table,
+};
+use millrace_storage::catalog::{Catalog, Error as CatalogError, TableName, snapshots};
+use tonic::{Request, Response, Status};
+
+use super::status;
+use crate::error::Result;
+
+/// Answers about the tables of a catalog.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    catalog: Catalog,
+}
+
+impl Tables {
+    /// The gRPC service.
+    #[must_use]
+    pub fn service(catalog: Catalog) -> TableServiceServer<Self> {
+        TableServiceServer::new(Self { catalog })
+    }
+
+    async fn list(&self) -> Result<Vec<Table>> {
+        let mut tables = Vec::new();
+        for name in self.catalog.list().await? {
+            match self.catalog.load(&name).await {
+                // Dropped between the two calls.
+                Err(CatalogError::NotFound { .. }) => {}
+                table => tables.push(Table { columns: Vec::new(), ..describe(&name, &table?)? }),
+            }
+        }
+        Ok(tables)
+    }
+
+    async fn table(&self, name: &str) -> Result<Table> {
+        let name: TableName = name.parse()?;
+        describe(&name, &self.catalog.load(&name).await?)
+    }
+}
+
+#[tonic::async_trait]
+impl TableService for Tables {
+    async fn list_tables(&self, _request: Request<ListTablesRequest>) -> Result<Response<ListTablesResponse>, Status> {
+        let tables = self.list().await.map_err(status::of)?;
+        Ok(Response::new(ListTablesResponse { tables }))
+    }
+
+    async fn describe_table(
+        &self,
+        request: Request<DescribeTableRequest>,
+    ) -> Result<Response<DescribeTableResponse>, Status> {
+        let table = self.table(&request.into_inner().name).await.map_err(status::of)?;
+        Ok(Response::new(DescribeTableResponse { table: Some(table) }))
+    }
+}
+
+fn describe(name: &TableName, table: &IcebergTable) -> Result<Table> {
+    let metadata = table.metadata();
+    let newest = snapshots(table)?.pop();
+    let newest = newest.as_ref();
+    Ok(Table {
+        namespace: name.namespace().to_owned(),
+        name: name.name().to_owned(),
+        location: metadata.location().to_owned(),
+        metadata_location: table.metadata_location().unwrap_or_default().to_owned(),
+        columns: metadata.current_schema().as_struct().fields().iter().map(column).collect(),
+        partitioning: partitioning(metadata),
+        rows: newest.and_then(|snapshot| snapshot.total_rows).unwrap_or_default(),
+        files: newest.and_then(|snapshot| snapshot.total_files).unwrap_or_default(),
+        bytes: newest.and_then(|snapshot| snapshot.total_bytes).unwrap_or_default(),
+        snapshot_id: newest.map_or(0, |snapshot| snapshot.id),
+        snapshots: metadata.snapshots().len() as u64,
+    })
+}
+
+fn column(field: &NestedFieldRef) -> Column {
+    Column { field_id: field.id, name: field.name.clone(), r#type: field.field_type.to_string(), required: field.required }
+}
+
+/// For example `hour(_arrival_time)`.
+fn partitioning(metadata: &TableMetadata) -> String {
+    let schema = metadata.current_schema();
+    let fields = metadata.default_partition_spec().fields().iter().map(|field| {
+        let source = schema.field_by_id(field.source_id).map_or("?", |source| source.name.as_str());
+        format!("{}({source})", field.transform)
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}

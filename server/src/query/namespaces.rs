@@ -1,0 +1,130 @@
+//! The catalog as one query sees it: namespaces are schemas, and a table is looked up when a statement names it, once.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::Result as PlanResult;
+use datafusion::logical_expr::TableType;
+use millrace_storage::catalog::{DEFAULT_NAMESPACE, TableName};
+use tokio::sync::Mutex;
+
+use super::error;
+use super::system::{SYSTEM, SystemSchema};
+use super::tables::Tables;
+use crate::error::Result;
+
+/// The one catalog's name.
+pub const CATALOG: &str = "millrace";
+
+/// The catalog of one query.
+pub(super) struct Namespaces {
+    schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
+}
+
+impl fmt::Debug for Namespaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.schemas.keys()).finish()
+    }
+}
+
+impl Namespaces {
+    /// Takes the names of the tables that exist now.
+    pub(super) async fn list(tables: &Arc<Tables>, system: &Arc<SystemSchema>) -> Result<Arc<OneCatalog>> {
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::from([(DEFAULT_NAMESPACE.to_owned(), BTreeSet::new())]);
+        for table in tables.catalog().list().await? {
+            names.entry(table.namespace().to_owned()).or_default().insert(table.name().to_owned());
+        }
+        let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = BTreeMap::new();
+        for (namespace, names) in names {
+            let schema = Namespace { namespace: namespace.clone(), names, tables: Arc::clone(tables), loaded: Mutex::default() };
+            schemas.insert(namespace, Arc::new(schema));
+        }
+        schemas.insert(SYSTEM.to_owned(), Arc::clone(system) as Arc<dyn SchemaProvider>);
+        Ok(Arc::new(OneCatalog { namespaces: Arc::new(Self { schemas }) }))
+    }
+}
+
+impl CatalogProvider for Namespaces {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn schema_names(&self) -> Vec<String> {
+        self.schemas.keys().cloned().collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        self.schemas.get(name).cloned()
+    }
+}
+
+/// A list of one catalog that nothing can be added to.
+#[derive(Debug)]
+pub(super) struct OneCatalog {
+    namespaces: Arc<Namespaces>,
+}
+
+impl CatalogProviderList for OneCatalog {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn register_catalog(&self, _name: String, _catalog: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_owned()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == CATALOG).then(|| Arc::clone(&self.namespaces) as Arc<dyn CatalogProvider>)
+    }
+}
+
+/// The tables of one namespace.
+#[derive(Debug)]
+struct Namespace {
+    namespace: String,
+    names: BTreeSet<String>,
+    tables: Arc<Tables>,
+    /// A query sees a table at one point in time, however often it names it.
+    loaded: Mutex<BTreeMap<String, Arc<dyn TableProvider>>>,
+}
+
+#[async_trait]
+impl SchemaProvider for Namespace {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn table_names(&self) -> Vec<String> {
+        self.names.iter().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
+        if !self.names.contains(name) {
+            return Ok(None);
+        }
+        let mut loaded = self.loaded.lock().await;
+        if let Some(table) = loaded.get(name) {
+            return Ok(Some(Arc::clone(table)));
+        }
+        let table = TableName::new(&self.namespace, name).map_err(error::external)?;
+        let Some(table) = self.tables.open(&table).await.map_err(error::external)? else { return Ok(None) };
+        loaded.insert(name.to_owned(), Arc::clone(&table));
+        Ok(Some(table))
+    }
+
+    async fn table_type(&self, name: &str) -> PlanResult<Option<TableType>> {
+        Ok(self.names.contains(name).then_some(TableType::Base))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+}

@@ -1,0 +1,37 @@
+//! The answer of a query: a schema and batches that arrive as the reader takes them. Dropping it ends the query.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::error::Result;
+
+/// Batches of one query, computed on the query threads at the pace of their reader.
+#[derive(Debug)]
+pub struct QueryStream {
+    pub(super) schema: SchemaRef,
+    pub(super) batches: mpsc::Receiver<Result<RecordBatch>>,
+    /// The query's task: it ends when the reader goes away.
+    pub(super) _task: AbortOnDropHandle<()>,
+}
+
+impl QueryStream {
+    /// The schema of all batches, without metadata.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        SchemaRef::clone(&self.schema)
+    }
+}
+
+impl Stream for QueryStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.batches.poll_recv(context)
+    }
+}
