@@ -3,6 +3,7 @@
 //! Handles are the statements themselves, so that the server keeps nothing between calls and a restart breaks none.
 //! Results stream at the pace of the client; when it goes away, the query ends.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -26,7 +27,6 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::status;
 use crate::query::{CATALOG, QueryEngine};
 
 /// Bytes that one message aims for; clients accept 4 MiB unless told otherwise. A batch is split by rows to meet it.
@@ -35,10 +35,16 @@ const MESSAGE_BYTES: usize = 1 << 20;
 type DataStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
 
 /// Flight SQL over the query engine.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FlightSql {
     queries: Arc<QueryEngine>,
     info: Arc<SqlInfoData>,
+}
+
+impl fmt::Debug for FlightSql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlightSql").field("queries", &self.queries).finish_non_exhaustive()
+    }
 }
 
 impl FlightSql {
@@ -50,14 +56,14 @@ impl FlightSql {
 
     /// Says how to fetch a statement's answer: with `ticket`, from this server.
     async fn info_of(&self, sql: &str, ticket: Bytes, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
-        let schema = self.queries.schema(sql).await.map_err(status::of)?;
+        let schema = self.queries.schema(sql).await?;
         info(&schema, ticket, request.into_inner())
     }
 
     async fn run(&self, sql: &str) -> Answer<DataStream> {
-        let answer = self.queries.sql(sql).await.map_err(status::of)?;
+        let answer = self.queries.sql(sql).await?;
         let schema = answer.schema();
-        let batches = answer.map_err(|error| FlightError::Tonic(Box::new(status::of(error))));
+        let batches = answer.map_err(|error| FlightError::Tonic(Box::new(Status::from(error))));
         Ok(Response::new(encode(schema, batches)))
     }
 }
@@ -194,7 +200,7 @@ impl FlightSqlService for FlightSql {
 
     async fn do_get_schemas(&self, query: CommandGetDbSchemas, _request: Request<Ticket>) -> Answer<DataStream> {
         let mut builder = query.into_builder();
-        for schema in self.queries.schemas().await.map_err(status::of)? {
+        for schema in self.queries.schemas().await? {
             builder.append(CATALOG, schema);
         }
         one(builder.build())
@@ -203,7 +209,7 @@ impl FlightSqlService for FlightSql {
     async fn do_get_tables(&self, query: CommandGetTables, _request: Request<Ticket>) -> Answer<DataStream> {
         let with_columns = query.include_schema;
         let mut builder = query.into_builder();
-        for table in self.queries.list(with_columns).await.map_err(status::of)? {
+        for table in self.queries.list(with_columns).await? {
             let appended = builder.append(CATALOG, table.schema, table.name, table.kind, &table.columns);
             appended.map_err(|error| Status::internal(error.to_string()))?;
         }
@@ -226,7 +232,7 @@ impl FlightSqlService for FlightSql {
         query: ActionCreatePreparedStatementRequest,
         _request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        let schema = self.queries.schema(&query.query).await.map_err(status::of)?;
+        let schema = self.queries.schema(&query.query).await?;
         let options = IpcWriteOptions::default();
         let encoded = |schema: &Schema| {
             let message = IpcMessage::try_from(SchemaAsIpc::new(schema, &options));

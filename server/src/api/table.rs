@@ -9,7 +9,6 @@ use millrace_proto::v1::{
 use millrace_storage::catalog::{Catalog, Error as CatalogError, TableName, snapshots};
 use tonic::{Request, Response, Status};
 
-use super::status;
 use crate::error::Result;
 
 /// Answers about the tables of a catalog.
@@ -46,7 +45,7 @@ impl Tables {
 #[tonic::async_trait]
 impl TableService for Tables {
     async fn list_tables(&self, _request: Request<ListTablesRequest>) -> Result<Response<ListTablesResponse>, Status> {
-        let tables = self.list().await.map_err(status::of)?;
+        let tables = self.list().await?;
         Ok(Response::new(ListTablesResponse { tables }))
     }
 
@@ -54,7 +53,7 @@ impl TableService for Tables {
         &self,
         request: Request<DescribeTableRequest>,
     ) -> Result<Response<DescribeTableResponse>, Status> {
-        let table = self.table(&request.into_inner().name).await.map_err(status::of)?;
+        let table = self.table(&request.into_inner().name).await?;
         Ok(Response::new(DescribeTableResponse { table: Some(table) }))
     }
 }

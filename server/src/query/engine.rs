@@ -2,19 +2,16 @@
 //! a heavy query slows no put. It only reads.
 
 use std::fmt;
+use std::future::Future;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::catalog::{CatalogProvider, CatalogProviderList};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::prelude::{SQLOptions, SessionConfig};
-use millrace_storage::catalog::{Catalog, DEFAULT_NAMESPACE};
+use millrace_storage::catalog::Catalog;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
@@ -22,8 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::history::QueryHistory;
 use super::metrics::QueryMetrics;
-use super::namespaces::{CATALOG, Namespaces};
-use super::run::{Run, timed_out};
+use super::planner::{Planned, Planner};
+use super::run::{Run, panicked, timed_out};
 use super::stream::QueryStream;
 use super::system::{Files, Queries, SYSTEM, Snapshots, SystemSchema, SystemTable};
 use super::tables::Tables;
@@ -35,17 +32,17 @@ use crate::metrics::Metrics;
 /// Parsed Parquet footers that are kept for later queries.
 const FOOTER_CACHE_BYTES: usize = 16 << 20;
 /// Operators that a memory error names.
-const CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(3).expect("3 is not zero");
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not zero");
 /// Batches that wait for the reader of a query.
 const BATCHES_AHEAD: usize = 2;
+/// Plans are walked by recursion, as deep as `statement::OPERATORS_MAX` lets them be. Only the part of a stack that is
+/// used takes memory.
+const STACK_BYTES: usize = 128 << 20;
 
-/// Runs SQL. One for the process; cheap to share behind an `Arc`.
+/// Runs SQL. One for the process, shared behind an `Arc`.
 pub struct QueryEngine {
     settings: QuerySettings,
-    /// Everything but the tables: functions, rules, limits.
-    base: SessionState,
-    tables: Arc<Tables>,
-    system: Arc<SystemSchema>,
+    planner: Arc<Planner>,
     permits: Arc<Semaphore>,
     metrics: QueryMetrics,
     history: Arc<QueryHistory>,
@@ -80,12 +77,6 @@ pub struct ListedTable {
     pub columns: SchemaRef,
 }
 
-/// A statement that was understood and may run.
-struct Planned {
-    state: SessionState,
-    plan: LogicalPlan,
-}
-
 impl QueryEngine {
     /// Opens the engine. `system` are the tables of other modules; the engine adds those of tables and queries. What an
     /// earlier process left in `spill_folder` is removed.
@@ -108,18 +99,17 @@ impl QueryEngine {
         let threads = Builder::new_multi_thread()
             .worker_threads(settings.target_partitions())
             .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(|error| Error::unavailable(format_args!("cannot start the query threads: {error}")))?;
         Ok(Self {
-            base: base_state(&settings, runtime),
-            tables,
-            history,
-            system: Arc::new(SystemSchema::new(system)),
+            planner: Arc::new(Planner::new(settings.clone(), runtime, tables, SystemSchema::new(system))),
             permits: Arc::new(Semaphore::new(settings.concurrent_max.get())),
+            settings,
+            history,
             metrics,
             threads: Some(threads),
-            settings,
         })
     }
 
@@ -131,8 +121,8 @@ impl QueryEngine {
     pub async fn sql(&self, sql: &str) -> Result<QueryStream> {
         let watch = Watch::begin(sql, &self.metrics, &self.history);
         let deadline = Instant::now() + self.settings.timeout;
-        match tokio::time::timeout_at(deadline, self.prepare(sql)).await {
-            Ok(Ok((permit, plan, context))) => Ok(self.spawn(permit, plan, context, deadline, watch)),
+        match tokio::time::timeout_at(deadline, self.prepare(sql.to_owned())).await {
+            Ok(Ok((permit, planned))) => Ok(self.run(permit, planned, deadline, watch)),
             Ok(Err(error)) => {
                 watch.failed(&error);
                 Err(error)
@@ -147,20 +137,20 @@ impl QueryEngine {
 
     /// The schema that the statement's answer has, without running it.
     pub async fn schema(&self, sql: &str) -> Result<SchemaRef> {
+        let (planner, sql) = (Arc::clone(&self.planner), sql.to_owned());
         let timeout = self.settings.timeout;
-        let planned = tokio::time::timeout(timeout, self.plan(sql)).await.map_err(|_elapsed| timed_out(timeout))??;
-        Ok(adapt::plain_schema(planned.plan.schema().as_arrow()))
+        let schema = self.on_threads(async move { planner.schema(&sql).await });
+        tokio::time::timeout(timeout, schema).await.map_err(|_elapsed| timed_out(timeout))?
     }
 
     /// The names of all schemas: namespaces and the system's.
     pub async fn schemas(&self) -> Result<Vec<String>> {
-        let catalog = self.catalog().await?;
-        Ok(catalog.schema_names())
+        Ok(self.planner.catalog().await?.schema_names())
     }
 
     /// All tables; their columns are empty unless they are asked for.
     pub async fn list(&self, with_columns: bool) -> Result<Vec<ListedTable>> {
-        let catalog = self.catalog().await?;
+        let catalog = self.planner.catalog().await?;
         let mut listed = Vec::new();
         for schema in catalog.schema_names() {
             let Some(tables) = catalog.schema(&schema) else { continue };
@@ -175,39 +165,20 @@ impl QueryEngine {
         Ok(listed)
     }
 
-    async fn catalog(&self) -> Result<Arc<dyn CatalogProvider>> {
-        let catalogs = Namespaces::list(&self.tables, &self.system).await?;
-        Ok(catalogs.catalog(CATALOG).expect("the list holds the one catalog"))
-    }
-
-    async fn prepare(&self, sql: &str) -> Result<(OwnedSemaphorePermit, Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
+    async fn prepare(&self, sql: String) -> Result<(OwnedSemaphorePermit, Planned)> {
         let permit = self.permit().await?;
-        let Planned { state, plan } = self.plan(sql).await?;
-        let plan = state.create_physical_plan(&plan).await.map_err(|error| error::of(&error))?;
-        Ok((permit, plan, state.task_ctx()))
+        let planner = Arc::clone(&self.planner);
+        let planned = self.on_threads(async move { planner.physical(&sql).await }).await?;
+        Ok((permit, planned))
     }
 
-    fn spawn(
-        &self,
-        permit: OwnedSemaphorePermit,
-        plan: Arc<dyn ExecutionPlan>,
-        context: Arc<TaskContext>,
-        deadline: Instant,
-        watch: Watch,
-    ) -> QueryStream {
-        let schema = adapt::plain_schema(&plan.schema());
+    fn run(&self, permit: OwnedSemaphorePermit, planned: Planned, deadline: Instant, watch: Watch) -> QueryStream {
+        let schema = adapt::plain_schema(&planned.plan.schema());
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let run = Run {
-            plan,
-            context,
-            schema: Arc::clone(&schema),
-            deadline,
-            timeout: self.settings.timeout,
-            permit,
-            watch,
-        };
-        let threads = self.threads.as_ref().expect("the threads live as long as the engine");
-        QueryStream { schema, batches, _task: AbortOnDropHandle::new(threads.spawn(run.run(sender))) }
+        let timeout = self.settings.timeout;
+        let run = Run { planned, schema: Arc::clone(&schema), deadline, timeout, permit, watch };
+        let task = AbortOnDropHandle::new(self.threads().spawn(run.run(sender)));
+        QueryStream { schema, batches, task: Some(task) }
     }
 
     /// Waits for the query's turn.
@@ -230,38 +201,15 @@ impl QueryEngine {
         }
     }
 
-    async fn plan(&self, sql: &str) -> Result<Planned> {
-        let limit = self.settings.sql_bytes_max.as_u64();
-        if sql.len() as u64 > limit {
-            let message = format!("the statement has {} bytes; query.sql_bytes_max is {limit}", sql.len());
-            return Err(Error::invalid(message).in_field("query"));
-        }
-        let state = self.session().await?;
-        let plan = state.create_logical_plan(sql).await.map_err(|error| error::of(&error))?;
-        read_only(&plan)?;
-        Ok(Planned { state, plan })
+    /// Works on the query threads, which have the stack that plans need. A panic there is the statement's error.
+    async fn on_threads<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let task = AbortOnDropHandle::new(self.threads().spawn(work));
+        task.await.unwrap_or_else(|error| Err(panicked(&error)))
     }
 
-    /// A session of one query: it sees the tables that exist now, and each of them at one point in time.
-    async fn session(&self) -> Result<SessionState> {
-        let mut state = self.base.clone();
-        state.register_catalog_list(Namespaces::list(&self.tables, &self.system).await?);
-        state.mark_start_execution();
-        Ok(state)
+    fn threads(&self) -> &Runtime {
+        self.threads.as_ref().expect("the threads live as long as the engine")
     }
-}
-
-/// Refuses whatever does not only read.
-fn read_only(plan: &LogicalPlan) -> Result<()> {
-    let allowed = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    allowed.verify_plan(plan).map_err(|error| {
-        let what = error.message().into_owned();
-        Error::invalid(format_args!("SQL only reads here: {what}; tables change by deliveries and by millrace apply"))
-    })?;
-    if plan.get_parameter_names().is_ok_and(|names| !names.is_empty()) {
-        return Err(Error::invalid("the statement has parameters, which are not supported; write the values into it"));
-    }
-    Ok(())
 }
 
 fn runtime(settings: &QuerySettings, spill_folder: &Path) -> Result<Arc<RuntimeEnv>> {
@@ -275,18 +223,6 @@ fn runtime(settings: &QuerySettings, spill_folder: &Path) -> Result<Arc<RuntimeE
         .with_metadata_cache_limit(FOOTER_CACHE_BYTES)
         .build_arc()
         .map_err(|error| error::of(&error))
-}
-
-fn base_state(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> SessionState {
-    let mut config = SessionConfig::new()
-        .with_information_schema(true)
-        .with_create_default_catalog_and_schema(false)
-        .with_default_catalog_and_schema(CATALOG, DEFAULT_NAMESPACE)
-        .with_target_partitions(settings.target_partitions());
-    // View types are young: clients of other languages do not all read them.
-    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-    config.options_mut().optimizer.expand_views_at_output = true;
-    SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build()
 }
 
 /// Spilled files belong to the process that wrote them.

@@ -60,6 +60,7 @@ fn kind(error: &DataFusionError) -> Kind {
 fn message(error: &DataFusionError) -> String {
     match error {
         DataFusionError::SQL(parser, _) => format!("the SQL does not parse: {parser}"),
+        DataFusionError::Plan(text) if text.starts_with("No SQL statements") => "there is no statement".to_owned(),
         DataFusionError::Plan(text) => format!("the query cannot be planned: {}", first_part(text)),
         DataFusionError::SchemaError(schema, _) => format!("the query cannot be planned: {schema}"),
         DataFusionError::NotImplemented(text) => format!("the query uses what is not supported: {}", first_part(text)),

@@ -15,7 +15,7 @@ use iceberg::spec::{Datum, PrimitiveLiteral};
 use millrace_storage::catalog::{Catalog, FileEntry, TableFiles};
 
 use super::adapt;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// The files of one snapshot, in the table's order.
 #[derive(Debug)]
@@ -29,8 +29,11 @@ pub(super) struct DataFiles {
 
 impl DataFiles {
     pub(super) fn new(catalog: &Catalog, with_ids: SchemaRef, files: Arc<TableFiles>) -> Result<Self> {
-        let paths = files.entries.iter().map(|file| catalog.store().path_of_url(file.url()));
-        let paths = paths.collect::<Result<_, _>>()?;
+        let path = |file: &FileEntry| {
+            let path = catalog.store().path_of_url(file.url());
+            path.map_err(|error| Error::new(Kind::FailedPrecondition, error))
+        };
+        let paths = files.entries.iter().map(path).collect::<Result<_>>()?;
         Ok(Self { with_ids, files, paths })
     }
 

@@ -6,6 +6,8 @@ mod metrics;
 mod history;
 mod tail;
 mod engine;
+mod statement;
+mod planner;
 mod namespaces;
 mod system;
 mod tables;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::execution::TaskContext;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
+use super::planner::Planned;
 use super::watch::Watch;
 use super::{adapt, error};
 use crate::error::{Error, Kind, Result};
@@ -21,10 +22,18 @@ pub(super) fn timed_out(timeout: Duration) -> Error {
     Error::new(Kind::FailedPrecondition, format_args!("the query ran longer than query.timeout of {timeout}"))
 }
 
+/// The error of a query whose task did not end by itself.
+pub(super) fn panicked(error: &JoinError) -> Error {
+    if error.is_cancelled() {
+        return Error::unavailable("the query engine is closing");
+    }
+    tracing::error!(%error, "a query panicked");
+    Error::new(Kind::Internal, "the query engine failed at this statement; the server's log says where")
+}
+
 /// A planned query and its way to the reader.
 pub(super) struct Run {
-    pub(super) plan: Arc<dyn ExecutionPlan>,
-    pub(super) context: Arc<TaskContext>,
+    pub(super) planned: Planned,
     /// Of the batches as the reader gets them: the plan's, without metadata.
     pub(super) schema: SchemaRef,
     pub(super) deadline: Instant,
@@ -42,10 +51,10 @@ enum End {
 impl Run {
     /// Runs the plan to its end and gives the query's turn to the next one.
     pub(super) async fn run(mut self, sender: mpsc::Sender<Result<RecordBatch>>) {
-        self.watch.runs(&self.plan);
+        self.watch.runs(&self.planned.plan);
         let outcome = tokio::time::timeout_at(self.deadline, self.send_all(&sender)).await;
-        let Self { watch, permit, timeout, plan, .. } = self;
-        drop((permit, plan));
+        let Self { watch, permit, timeout, planned, .. } = self;
+        drop((permit, planned));
         let error = match outcome {
             Ok(Ok(End::Complete)) => return watch.completed(),
             Ok(Ok(End::ReaderLeft)) => return,
@@ -64,7 +73,8 @@ impl Run {
     }
 
     async fn send_all(&self, sender: &mpsc::Sender<Result<RecordBatch>>) -> Result<End> {
-        let batches = execute_stream(Arc::clone(&self.plan), Arc::clone(&self.context));
+        let Planned { plan, context } = &self.planned;
+        let batches = execute_stream(Arc::clone(plan), Arc::clone(context));
         let mut batches = batches.map_err(|error| error::of(&error))?;
         while let Some(batch) = batches.next().await {
             let batch = batch.and_then(|batch| Ok(adapt::in_place(&batch, &self.schema)?));

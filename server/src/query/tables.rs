@@ -53,7 +53,7 @@ impl Tables {
     /// stream cannot keep the query from ever opening it.
     pub(super) async fn open(&self, name: &TableName) -> Result<Option<Arc<dyn TableProvider>>> {
         let mark = self.tails.mark(name).await?;
-        for _ in 0..=RELOADS_MAX {
+        for _ in 0..RELOADS_MAX {
             let table = match self.catalog.load(name).await {
                 Ok(table) => table,
                 Err(catalog::Error::NotFound { .. }) => return Ok(None),
@@ -76,12 +76,15 @@ impl Tables {
             return Err(Error::new(Kind::FailedPrecondition, message));
         }
         let own = columns(name, table)?;
-        let with_ids = tail.parts.iter().fold(own, |schema, part| schema::union(&schema, &part.schema));
+        // Ids that a delivery gave to columns which no commit has yet are its own: tails fit by name alone.
+        let newer = tail.parts.iter().map(|part| adapt::plain_schema(&part.schema));
+        let with_ids = newer.fold(own, |schema, newer| schema::union(&schema, &newer));
+        let schema = adapt::plain_schema(&with_ids);
         let batches = tail.parts.iter().flat_map(|part| &part.batches).filter(|batch| batch.num_rows() > 0);
-        let batches = batches.map(|batch| adapt::batch(batch, &with_ids)).collect::<Result<Vec<_>, _>>();
+        let batches = batches.map(|batch| adapt::batch(batch, &schema)).collect::<Result<Vec<_>, _>>();
         let failed = |error| Error::new(Kind::Internal, format_args!("the log tail of {name} does not fit it: {error}"));
         Ok(OpenTable {
-            schema: adapt::plain_schema(&with_ids),
+            schema,
             files: DataFiles::new(&self.catalog, Arc::clone(&with_ids), files)?,
             with_ids,
             tail: batches.map_err(failed)?,

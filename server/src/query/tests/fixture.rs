@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 pub(crate) struct Lake {
     pub(crate) catalog: Catalog,
     pub(crate) metrics: Metrics,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Lake {

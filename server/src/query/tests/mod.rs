@@ -5,5 +5,3 @@ mod scan;
 mod union;
 mod limits;
 mod statements;
-
-pub(crate) use fixture::{Lake, json_rows};

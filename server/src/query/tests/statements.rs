@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use iceberg::spec::{PrimitiveType, Type};
 use serde_json::json;
 
+use super::super::statement::OPERATORS_MAX;
 use super::super::{NoTail, QuerySettings};
 use super::fixture::{Lake, ask, text, time};
 use crate::error::Kind;
@@ -24,7 +25,7 @@ async fn what_is_wrong_is_told_in_words() {
     let engine = lake.engine();
     for (sql, kind, words) in [
         ("selec 1", Kind::Invalid, "the SQL does not parse: "),
-        ("", Kind::Invalid, "no statement"),
+        ("", Kind::Invalid, "there is no statement"),
         ("select 1; select 2", Kind::Invalid, "single SQL statement"),
         ("select * from nowhere", Kind::NotFound, "nowhere"),
         ("select * from other.nothing", Kind::NotFound, "other.nothing"),
@@ -66,13 +67,26 @@ async fn a_statement_may_have_as_many_bytes_as_the_limit_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_deep_expression_is_answered_or_refused_but_ends() {
+async fn a_deep_expression_is_answered_or_refused_but_never_overflows_a_stack() {
     let lake = Lake::new();
     let engine = lake.engine();
-    let sum = format!("select {} as s", vec!["1"; 2000].join(" + "));
-    assert_eq!(ask(&engine, &sum).await.unwrap(), json!([{"s": 2000}]));
-    let nested = format!("select {}1{}", "(".repeat(5000), ")".repeat(5000));
-    assert_eq!(ask(&engine, &nested).await.unwrap_err().kind(), &Kind::Invalid);
+    // `select` and `as` count too.
+    let sum = |terms: usize| format!("select {} as s", vec!["1"; terms].join(" + "));
+    let most = OPERATORS_MAX - 1;
+    assert_eq!(ask(&engine, &sum(most)).await.unwrap(), json!([{"s": most}]));
+    let error = ask(&engine, &sum(most + 1)).await.unwrap_err();
+    assert_eq!(error.to_string(), "the statement has 2001 operators and keywords; the limit is 2000");
+    let columns = format!("select {} as s from generate_series(1, 3)", vec!["value"; most - 2].join(" * "));
+    ask(&engine, &columns).await.unwrap_err();
+    for (start, end) in [("(", ")"), ("not ", ""), ("- ", ""), ("abs(", ")"), ("(select ", ")"), ("case when true then ", " end")] {
+        for depth in [20, 600] {
+            let nested = format!("select {}1{}", start.repeat(depth), end.repeat(depth));
+            let _answered_or_refused = ask(&engine, &nested).await;
+        }
+    }
+    let union = vec!["select 1"; 600].join(" union all ");
+    assert_eq!(ask(&engine, &format!("select count(*) c from ({union})")).await.unwrap(), json!([{"c": 600}]));
+    assert_eq!(ask(&engine, "select 1 one").await.unwrap(), json!([{"one": 1}]));
 }
 
 #[tokio::test]
