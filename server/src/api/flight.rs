@@ -12,7 +12,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
-use arrow_flight::flight_service_server::FlightServiceServer;
+use arrow_flight::flight_service_server::{self, FlightServiceServer};
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
@@ -29,6 +29,9 @@ use tonic::{Request, Response, Status};
 
 use crate::query::{CATALOG, QueryEngine};
 
+/// The gRPC name of the service.
+pub(super) const SERVICE_NAME: &str = flight_service_server::SERVICE_NAME;
+
 /// Bytes that one message aims for; clients accept 4 MiB unless told otherwise. A batch is split by rows to meet it.
 const MESSAGE_BYTES: usize = 1 << 20;
 
@@ -36,7 +39,7 @@ type DataStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>
 
 /// Flight SQL over the query engine.
 #[derive(Clone)]
-pub struct FlightSql {
+pub(super) struct FlightSql {
     queries: Arc<QueryEngine>,
     info: Arc<SqlInfoData>,
 }
@@ -50,7 +53,7 @@ impl fmt::Debug for FlightSql {
 impl FlightSql {
     /// The gRPC service.
     #[must_use]
-    pub fn service(queries: Arc<QueryEngine>) -> FlightServiceServer<Self> {
+    pub(super) fn service(queries: Arc<QueryEngine>) -> FlightServiceServer<Self> {
         FlightServiceServer::new(Self { queries, info: Arc::new(sql_info()) })
     }
 

@@ -5,12 +5,18 @@ pub mod http;
 mod stream;
 mod record;
 mod delivery;
+mod table;
+mod flight;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use millrace_proto::v1::delivery_service_server::{self, DeliveryServiceServer};
 use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
 use millrace_proto::v1::stream_service_server::{self, StreamServiceServer};
+use millrace_proto::v1::table_service_server::{self, TableServiceServer};
+use millrace_storage::catalog::Catalog;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -18,6 +24,7 @@ use tonic_health::server::HealthReporter;
 pub use status::DOMAIN;
 
 use crate::delivery::Deliveries;
+use crate::query::QueryEngine;
 use crate::streams::Streams;
 
 /// What the handlers call.
@@ -27,14 +34,20 @@ pub struct Services {
     pub streams: Streams,
     /// Deliveries.
     pub deliveries: Deliveries,
+    /// The tables' catalog.
+    pub catalog: Catalog,
+    /// SQL.
+    pub queries: Arc<QueryEngine>,
 }
 
 /// The services that report their health, by their gRPC names; the empty name is the whole server.
-const SERVICE_NAMES: [&str; 4] = [
+const SERVICE_NAMES: [&str; 6] = [
     "",
     stream_service_server::SERVICE_NAME,
     record_service_server::SERVICE_NAME,
     delivery_service_server::SERVICE_NAME,
+    table_service_server::SERVICE_NAME,
+    flight::SERVICE_NAME,
 ];
 
 /// What a message holds beside the bytes that its own limit counts: field tags, hash keys, offsets.
@@ -66,7 +79,9 @@ pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, to
                 .max_decoding_message_size(put_bytes_max)
                 .max_encoding_message_size(read_bytes_max),
         )
-        .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(services.deliveries.clone())));
+        .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(services.deliveries.clone())))
+        .add_service(TableServiceServer::new(table::TableHandler::new(services.catalog.clone())))
+        .add_service(flight::FlightSql::service(Arc::clone(&services.queries)));
     Ok(routes.routes())
 }
 

@@ -2,7 +2,7 @@
 
 use iceberg::spec::{NestedFieldRef, TableMetadata};
 use iceberg::table::Table as IcebergTable;
-use millrace_proto::v1::table_service_server::{TableService, TableServiceServer};
+use millrace_proto::v1::table_service_server::TableService;
 use millrace_proto::v1::{
     Column, DescribeTableRequest, DescribeTableResponse, ListTablesRequest, ListTablesResponse, Table,
 };
@@ -13,15 +13,13 @@ use crate::error::Result;
 
 /// Answers about the tables of a catalog.
 #[derive(Debug, Clone)]
-pub struct Tables {
+pub(super) struct TableHandler {
     catalog: Catalog,
 }
 
-impl Tables {
-    /// The gRPC service.
-    #[must_use]
-    pub fn service(catalog: Catalog) -> TableServiceServer<Self> {
-        TableServiceServer::new(Self { catalog })
+impl TableHandler {
+    pub(super) const fn new(catalog: Catalog) -> Self {
+        Self { catalog }
     }
 
     async fn list(&self) -> Result<Vec<Table>> {
@@ -43,7 +41,7 @@ impl Tables {
 }
 
 #[tonic::async_trait]
-impl TableService for Tables {
+impl TableService for TableHandler {
     async fn list_tables(&self, _request: Request<ListTablesRequest>) -> Result<Response<ListTablesResponse>, Status> {
         let tables = self.list().await?;
         Ok(Response::new(ListTablesResponse { tables }))

@@ -59,6 +59,13 @@ const MEANINGS: &[(&str, &str)] = &[
     ("delivery.conversions_max", "conversions at once, over all deliveries; 0 is the number of cores"),
     ("delivery.retry_delay_max", "the longest pause between two attempts of a failing step"),
     ("delivery.drain_timeout", "the most time that batches being written get to finish at shutdown"),
+    ("query.memory_bytes_max", "memory that the operators of all queries hold together; past it they spill to disk"),
+    ("query.spill_bytes_max", "bytes that all queries spill together, in the folder `spill` of data_dir"),
+    ("query.concurrent_max", "queries that run at a time; more wait"),
+    ("query.wait_max", "how long a query waits for its turn before it is refused"),
+    ("query.timeout", "how long a query may take, with the time that its reader takes"),
+    ("query.partitions", "partitions that a query is split into; not set: the number of cores"),
+    ("query.sql_bytes_max", "the most bytes of one statement"),
 ];
 
 /// The settings as text: a line for the key and its environment name and default, a line for its meaning.

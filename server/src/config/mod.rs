@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::DeliverySettings;
+use crate::query::QuerySettings;
 use crate::streams::StreamSettings;
 
 pub use help::settings_help;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub streams: StreamSettings,
     /// Deliveries and their limits.
     pub delivery: DeliverySettings,
+    /// SQL and its limits.
+    pub query: QuerySettings,
 }
 
 impl Default for Settings {
@@ -56,6 +59,7 @@ impl Default for Settings {
             log: LogOptions::default(),
             streams: StreamSettings::default(),
             delivery: DeliverySettings::default(),
+            query: QuerySettings::default(),
         }
     }
 }

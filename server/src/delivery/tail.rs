@@ -24,7 +24,8 @@ pub type Ends = BTreeMap<String, BTreeMap<ShardId, Offset>>;
 /// Up to where a query must see: for each delivery into a table, each shard's next offset at the time of the call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mark {
-    pub(super) upto: BTreeMap<String, BTreeMap<ShardId, Offset>>,
+    /// By delivery and shard, the first offset that the query need not see.
+    pub upto: BTreeMap<String, BTreeMap<ShardId, Offset>>,
 }
 
 /// What the snapshot lacks.

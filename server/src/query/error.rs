@@ -67,7 +67,7 @@ fn message(error: &DataFusionError) -> String {
         DataFusionError::ResourcesExhausted(text) => format!(
             "the query needs more than queries may use; raise query.memory_bytes_max or query.spill_bytes_max, or \
              read fewer rows or columns: {}",
-            first_part(text)
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
         ),
         DataFusionError::Internal(text) => format!("the query engine failed: {}", first_part(text)),
         other => format!("the query failed: {}", other.message()),

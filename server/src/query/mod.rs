@@ -26,5 +26,5 @@ pub use engine::{ListedTable, QueryEngine};
 pub use namespaces::CATALOG;
 pub use settings::QuerySettings;
 pub use stream::QueryStream;
-pub use system::SystemTable;
+pub use system::{SystemTable, system_tables};
 pub use tail::{NoTail, Offsets, Tail, TailError, TailPart, TailSource};

@@ -31,6 +31,8 @@ pub(super) struct Planner {
 pub(super) struct Planned {
     pub(super) plan: Arc<dyn ExecutionPlan>,
     pub(super) context: Arc<TaskContext>,
+    /// Holds the opened tables, and with them the account of their tails' memory, as long as the query runs.
+    _state: SessionState,
 }
 
 impl Planner {
@@ -47,7 +49,7 @@ impl Planner {
     pub(super) async fn physical(&self, sql: &str) -> Result<Planned> {
         let (state, plan) = self.logical(sql).await?;
         let plan = state.create_physical_plan(&plan).await.map_err(|error| error::of(&error))?;
-        Ok(Planned { plan, context: state.task_ctx() })
+        Ok(Planned { plan, context: state.task_ctx(), _state: state })
     }
 
     /// The schema of a statement's answer, without metadata.
@@ -79,6 +81,10 @@ fn base_state(settings: &QuerySettings, runtime: Arc<RuntimeEnv>) -> SessionStat
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, DEFAULT_NAMESPACE)
         .with_target_partitions(settings.target_partitions());
+    // What each sort keeps for its merge: DataFusion's default is for larger pools and fewer partitions.
+    let bytes = usize::try_from(settings.memory_bytes_max.as_u64()).unwrap_or(usize::MAX);
+    let sort_reservation = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+    *sort_reservation = (*sort_reservation).min(bytes / (8 * settings.target_partitions()));
     // View types are young: clients of other languages do not all read them.
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
     config.options_mut().optimizer.expand_views_at_output = true;

@@ -73,7 +73,7 @@ impl Run {
     }
 
     async fn send_all(&self, sender: &mpsc::Sender<Result<RecordBatch>>) -> Result<End> {
-        let Planned { plan, context } = &self.planned;
+        let Planned { plan, context, .. } = &self.planned;
         let batches = execute_stream(Arc::clone(plan), Arc::clone(context));
         let mut batches = batches.map_err(|error| error::of(&error))?;
         while let Some(batch) = batches.next().await {

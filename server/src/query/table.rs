@@ -4,6 +4,7 @@
 //! have columns of these names.
 
 use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -40,6 +41,8 @@ pub(super) struct OpenTable {
     pub(super) files: DataFiles,
     /// The tail's rows in `schema`.
     pub(super) tail: Vec<RecordBatch>,
+    /// What accounts for the memory of the tail.
+    pub(super) accounted: Vec<Arc<dyn fmt::Debug + Send + Sync>>,
     pub(super) store: ObjectStoreUrl,
     pub(super) metrics: QueryMetrics,
 }

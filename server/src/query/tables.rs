@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -77,7 +78,11 @@ impl Tables {
         }
         let own = columns(name, table)?;
         // Ids that a delivery gave to columns which no commit has yet are its own: tails fit by name alone.
-        let newer = tail.parts.iter().map(|part| adapt::plain_schema(&part.schema));
+        let schemas = tail.parts.iter().flat_map(|part| {
+            let batches = part.batches.iter().map(RecordBatch::schema);
+            std::iter::once(Arc::clone(&part.schema)).chain(batches)
+        });
+        let newer = schemas.map(|schema| adapt::plain_schema(&schema));
         let with_ids = newer.fold(own, |schema, newer| schema::union(&schema, &newer));
         let schema = adapt::plain_schema(&with_ids);
         let batches = tail.parts.iter().flat_map(|part| &part.batches).filter(|batch| batch.num_rows() > 0);
@@ -88,6 +93,7 @@ impl Tables {
             files: DataFiles::new(&self.catalog, Arc::clone(&with_ids), files)?,
             with_ids,
             tail: batches.map_err(failed)?,
+            accounted: tail.parts.iter().filter_map(|part| part.accounted.clone()).collect(),
             store: self.store.clone(),
             metrics: self.metrics.clone(),
         })

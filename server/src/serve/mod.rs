@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use millrace_storage::catalog::Catalog;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,8 +23,10 @@ pub use logging::start_logging;
 
 use crate::api::{self, Services};
 use crate::config::Settings;
+use crate::delivery::Deliveries;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
+use crate::query::{QueryEngine, system_tables};
 use crate::streams::Streams;
 use data_dir::DataDir;
 use stores::Stores;
@@ -87,7 +90,9 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let stores = Stores::open(&settings, data_dir.path(), &metrics).await?;
     let streams = Streams::open(stores.log(), stores.meta(), settings.streams.clone(), &metrics).await?;
     let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics).await?;
-    let services = Services { streams, deliveries };
+    let catalog = stores.catalog().clone();
+    let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
+    let services = Services { streams, deliveries, catalog, queries: Arc::new(queries) };
     let parts = Parts { data_dir, stores, services, drain_timeout: settings.drain_timeout };
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
     let stop = CancellationToken::new();
@@ -95,6 +100,19 @@ pub async fn start(settings: Settings) -> Result<Running> {
     tracing::info!(%grpc_addr, %http_addr, data_dir = %parts.data_dir.path().display(), "serving");
     let task = tokio::spawn(parts.run(servers, stop.clone()));
     Ok(Running { grpc_addr, http_addr, stop, task })
+}
+
+fn queries(
+    settings: &Settings,
+    data_dir: &DataDir,
+    catalog: &Catalog,
+    streams: &Streams,
+    deliveries: &Deliveries,
+    metrics: &Metrics,
+) -> Result<QueryEngine> {
+    let (system, tails) = (system_tables(streams, deliveries), Arc::new(deliveries.clone()));
+    let spill_folder = data_dir.path().join("spill");
+    QueryEngine::open(catalog.clone(), tails, system, settings.query.clone(), &spill_folder, metrics)
 }
 
 /// What is open while the server runs.

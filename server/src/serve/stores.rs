@@ -63,6 +63,11 @@ impl Stores {
         Deliveries::open(self.log(), streams.clone(), self.meta(), catalog, store, settings, metrics).await
     }
 
+    /// The catalog of the tables.
+    pub(super) const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// Ready while the server serves, the log takes writes and the meta store answers.
     pub(super) fn readiness(&self, serving: Arc<AtomicBool>) -> Readiness {
         let (log, meta) = (Arc::clone(&self.log), Arc::clone(&self.meta));

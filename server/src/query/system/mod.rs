@@ -2,9 +2,12 @@
 //!
 //! Rows are taken when a query scans the table, never kept.
 
-mod queries;
+mod streams;
+mod shards;
+mod deliveries;
 mod files;
 mod snapshots;
+mod queries;
 
 pub(super) use files::Files;
 pub(super) use queries::Queries;
@@ -27,7 +30,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use serde::Serialize;
 
 use super::error;
+use crate::delivery::Deliveries;
 use crate::error::{Error, Kind, Result};
+use crate::streams::Streams;
 
 /// The schema that holds the system tables.
 pub(super) const SYSTEM: &str = "system";
@@ -43,6 +48,16 @@ pub trait SystemTable: Send + Sync + fmt::Debug + 'static {
 
     /// Its rows as they are now, in the schema's columns.
     async fn rows(&self) -> Result<Vec<RecordBatch>>;
+}
+
+/// The tables of streams and deliveries.
+#[must_use]
+pub fn system_tables(streams: &Streams, deliveries: &Deliveries) -> Vec<Arc<dyn SystemTable>> {
+    vec![
+        Arc::new(streams::StreamRows { streams: streams.clone() }),
+        Arc::new(shards::ShardRows { streams: streams.clone() }),
+        Arc::new(deliveries::DeliveryRows { deliveries: deliveries.clone() }),
+    ]
 }
 
 /// A schema of nullable columns.

@@ -55,6 +55,7 @@ async fn memory_past_the_limit_is_refused_by_name_and_the_next_query_runs() {
     let error = ask(&engine, sql).await.unwrap_err();
     assert_eq!(error.kind(), &Kind::FailedPrecondition);
     assert!(error.to_string().contains("query.memory_bytes_max"), "{error}");
+    assert!(!error.to_string().contains('\n'), "{error}");
     assert_eq!(ask(&engine, "select 1 one").await.unwrap(), json!([{"one": 1}]));
 }
 

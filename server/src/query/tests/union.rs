@@ -75,7 +75,7 @@ impl TailSource for Busy {
         self.commit().await;
         let schema = tail_schema();
         let batch = json_rows(&schema, &rows(at(ends)..at(mark)));
-        Ok(Tail { parts: vec![TailPart { schema, batches: vec![batch] }] })
+        Ok(Tail { parts: vec![TailPart { schema, batches: vec![batch], accounted: None }] })
     }
 }
 
@@ -144,7 +144,7 @@ async fn a_table_without_a_snapshot_has_the_rows_of_its_tail_and_their_new_colum
     let schema = tail_schema();
     let batch = json_rows(&schema, &[json!({"_offset": 1, "n": 5_000_000_000_i64, "added": "new"}), row(2)]);
     let lake = Lake { metrics: crate::metrics::Metrics::new(), ..lake };
-    let tail = Tail { parts: vec![TailPart { schema, batches: vec![batch] }] };
+    let tail = Tail { parts: vec![TailPart { schema, batches: vec![batch], accounted: None }] };
     let engine = lake.engine_with(Arc::new(Fixed(tail)), QuerySettings::default());
     let answer = ask(&engine, "select _offset, n, added from t order by 1").await.unwrap();
     assert_eq!(answer, json!([{"_offset": 1, "n": 5_000_000_000_i64, "added": "new"}, {"_offset": 2, "n": 4}]));
