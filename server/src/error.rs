@@ -129,21 +129,3 @@ impl From<millrace_storage::meta::Error> for Error {
         Self::new(kind, error)
     }
 }
-
-impl From<millrace_storage::catalog::Error> for Error {
-    fn from(error: millrace_storage::catalog::Error) -> Self {
-        use millrace_storage::catalog::Error as Catalog;
-        let kind = match &error {
-            Catalog::NotFound { .. } => Kind::NotFound,
-            Catalog::Exists { .. } => Kind::AlreadyExists,
-            Catalog::Name { .. } => Kind::Invalid,
-            Catalog::Schema { .. } => Kind::FailedPrecondition,
-            Catalog::Conflict { .. } | Catalog::Contended { .. } => Kind::Conflict,
-            Catalog::Summary { .. } => Kind::DataLoss,
-            Catalog::Metadata { .. } if error.is_retryable() => Kind::Unavailable,
-            Catalog::Metadata { .. } => Kind::DataLoss,
-            Catalog::Meta(error) => return Self::from(error.clone()),
-        };
-        Self::new(kind, error)
-    }
-}

@@ -12,7 +12,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
-use arrow_flight::flight_service_server::{self, FlightServiceServer};
+use arrow_flight::flight_service_server::FlightServiceServer;
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
@@ -30,7 +30,7 @@ use tonic::{Request, Response, Status};
 use crate::query::{CATALOG, QueryEngine};
 
 /// The gRPC name of the service.
-pub(super) const SERVICE_NAME: &str = flight_service_server::SERVICE_NAME;
+pub(super) const SERVICE_NAME: &str = <FlightServiceServer<FlightSql> as tonic::server::NamedService>::NAME;
 
 /// Bytes that one message aims for; clients accept 4 MiB unless told otherwise. A batch is split by rows to meet it.
 const MESSAGE_BYTES: usize = 1 << 20;

@@ -42,7 +42,7 @@ pub(super) struct OpenTable {
     /// The tail's rows in `schema`.
     pub(super) tail: Vec<RecordBatch>,
     /// What accounts for the memory of the tail.
-    pub(super) accounted: Vec<Arc<dyn fmt::Debug + Send + Sync>>,
+    pub(super) _accounted: Vec<Arc<dyn fmt::Debug + Send + Sync>>,
     pub(super) store: ObjectStoreUrl,
     pub(super) metrics: QueryMetrics,
 }

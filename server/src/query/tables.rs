@@ -93,7 +93,7 @@ impl Tables {
             files: DataFiles::new(&self.catalog, Arc::clone(&with_ids), files)?,
             with_ids,
             tail: batches.map_err(failed)?,
-            accounted: tail.parts.iter().filter_map(|part| part.accounted.clone()).collect(),
+            _accounted: tail.parts.iter().filter_map(|part| part.accounted.clone()).collect(),
             store: self.store.clone(),
             metrics: self.metrics.clone(),
         })

@@ -23,7 +23,7 @@ const BIG_SORT: &str = "select max(r) r, max(s) m, count(*) c from (select s, ro
 #[tokio::test(flavor = "multi_thread")]
 async fn a_big_sort_spills_and_cleans_up() {
     let lake = Lake::new();
-    let settings = QuerySettings { memory_bytes_max: ByteSize::mib(16), ..QuerySettings::default() };
+    let settings = QuerySettings { memory_bytes_max: ByteSize::mib(8), ..QuerySettings::default() };
     let engine = engine(&lake, settings);
     let answer = ask(&engine, BIG_SORT).await.unwrap();
     assert_eq!(answer, json!([{"r": 600_000, "m": "some text to sort by 999999", "c": 600_000}]));
@@ -35,7 +35,7 @@ async fn a_big_sort_spills_and_cleans_up() {
 async fn a_spill_past_the_limit_is_refused_by_name() {
     let lake = Lake::new();
     let settings = QuerySettings {
-        memory_bytes_max: ByteSize::mib(16),
+        memory_bytes_max: ByteSize::mib(8),
         spill_bytes_max: ByteSize::mib(1),
         ..QuerySettings::default()
     };
