@@ -269,4 +269,3 @@ impl FlightSqlService for FlightSql {
 
     async fn register_sql_info(&self, _id: i32, _info: &SqlInfo) {}
 }
-

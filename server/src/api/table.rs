@@ -76,7 +76,12 @@ fn describe(name: &TableName, table: &IcebergTable) -> Result<Table> {
 }
 
 fn column(field: &NestedFieldRef) -> Column {
-    Column { field_id: field.id, name: field.name.clone(), r#type: field.field_type.to_string(), required: field.required }
+    Column {
+        field_id: field.id,
+        name: field.name.clone(),
+        r#type: field.field_type.to_string(),
+        required: field.required,
+    }
 }
 
 /// For example `hour(_arrival_time)`.

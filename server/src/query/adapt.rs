@@ -12,10 +12,8 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 /// A value that cannot be held by the wanted type is an error, never a silent null.
-const EXACT: CastOptions<'static> = CastOptions {
-    safe: false,
-    format_options: datafusion::arrow::util::display::FormatOptions::new(),
-};
+const EXACT: CastOptions<'static> =
+    CastOptions { safe: false, format_options: datafusion::arrow::util::display::FormatOptions::new() };
 
 /// The Iceberg field id that a field carries.
 pub(super) fn field_id(field: &Field) -> Option<&str> {
@@ -101,12 +99,11 @@ fn map_entries(source: &StructArray, wanted: &Fields) -> Result<StructArray, Arr
 pub(super) fn batch(batch: &RecordBatch, wanted: &Schema) -> Result<RecordBatch, ArrowError> {
     let schema = plain_schema(wanted);
     let have = batch.schema();
-    let columns = wanted.fields().iter().zip(schema.fields()).map(|(field, plain)| {
-        match position(have.fields(), field) {
+    let columns =
+        wanted.fields().iter().zip(schema.fields()).map(|(field, plain)| match position(have.fields(), field) {
             Some(index) => array(batch.column(index), field.data_type()),
             None => Ok(new_null_array(plain.data_type(), batch.num_rows())),
-        }
-    });
+        });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &rows)

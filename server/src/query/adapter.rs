@@ -61,11 +61,9 @@ impl FileAdapter {
         let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(have.name(), index));
         Ok(match (have.data_type(), output.data_type()) {
             (have, wanted) if have == wanted => column,
-            (DataType::Struct(_) | DataType::List(_) | DataType::Map(..), _) => Arc::new(NestedColumn {
-                column,
-                wanted: Arc::new(wanted.clone()),
-                output: Arc::new(output.clone()),
-            }),
+            (DataType::Struct(_) | DataType::List(_) | DataType::Map(..), _) => {
+                Arc::new(NestedColumn { column, wanted: Arc::new(wanted.clone()), output: Arc::new(output.clone()) })
+            }
             _ => {
                 let (have, output) = (Arc::new(have.clone()), Arc::new(output.clone()));
                 Arc::new(CastColumnExpr::new(column, have, output, None))

@@ -74,7 +74,9 @@ impl DataFiles {
             statistics.null_count = Precision::Exact(usize::try_from(nulls).unwrap_or(usize::MAX));
         }
         let bounds = |of: fn(&FileEntry, i32) -> Option<&Datum>| {
-            files().map(|file| of(file, id).and_then(|bound| scalar(bound, field.data_type()))).collect::<Option<Vec<_>>>()
+            files()
+                .map(|file| of(file, id).and_then(|bound| scalar(bound, field.data_type())))
+                .collect::<Option<Vec<_>>>()
         };
         if let Some(least) = bounds(FileEntry::lower).and_then(|bounds| bounds.into_iter().min_by(|a, b| order(a, b))) {
             statistics.min_value = Precision::Inexact(least);

@@ -34,13 +34,15 @@ impl fmt::Debug for Namespaces {
 impl Namespaces {
     /// Takes the names of the tables that exist now.
     pub(super) async fn list(tables: &Arc<Tables>, system: &Arc<SystemSchema>) -> Result<Arc<OneCatalog>> {
-        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::from([(DEFAULT_NAMESPACE.to_owned(), BTreeSet::new())]);
+        let mut names: BTreeMap<String, BTreeSet<String>> =
+            BTreeMap::from([(DEFAULT_NAMESPACE.to_owned(), BTreeSet::new())]);
         for table in tables.catalog().list().await? {
             names.entry(table.namespace().to_owned()).or_default().insert(table.name().to_owned());
         }
         let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = BTreeMap::new();
         for (namespace, names) in names {
-            let schema = Namespace { namespace: namespace.clone(), names, tables: Arc::clone(tables), loaded: Mutex::default() };
+            let schema =
+                Namespace { namespace: namespace.clone(), names, tables: Arc::clone(tables), loaded: Mutex::default() };
             schemas.insert(namespace, Arc::new(schema));
         }
         schemas.insert(SYSTEM.to_owned(), Arc::clone(system) as Arc<dyn SchemaProvider>);

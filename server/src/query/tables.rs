@@ -87,7 +87,8 @@ impl Tables {
         let schema = adapt::plain_schema(&with_ids);
         let batches = tail.parts.iter().flat_map(|part| &part.batches).filter(|batch| batch.num_rows() > 0);
         let batches = batches.map(|batch| adapt::batch(batch, &schema)).collect::<Result<Vec<_>, _>>();
-        let failed = |error| Error::new(Kind::Internal, format_args!("the log tail of {name} does not fit it: {error}"));
+        let failed =
+            |error| Error::new(Kind::Internal, format_args!("the log tail of {name} does not fit it: {error}"));
         Ok(OpenTable {
             schema,
             files: DataFiles::new(&self.catalog, Arc::clone(&with_ids), files)?,

@@ -76,7 +76,8 @@ pub(super) fn batches<R: Serialize>(schema: &SchemaRef, rows: &[R]) -> Result<Ve
     let failed = |error| Error::new(Kind::Internal, format_args!("cannot make the rows of a system table: {error}"));
     let mut batches = Vec::new();
     for rows in rows.chunks(8192) {
-        let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows.len()).build_decoder().map_err(failed)?;
+        let mut decoder =
+            ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows.len()).build_decoder().map_err(failed)?;
         decoder.serialize(rows).map_err(failed)?;
         batches.extend(decoder.flush().map_err(failed)?);
     }

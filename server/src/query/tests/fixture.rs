@@ -93,7 +93,8 @@ impl Lake {
         let table = self.catalog.load(name).await.unwrap();
         let written = schema.clone().map_or_else(|| table.metadata().current_schema().clone(), Arc::new);
         let arrow = Arc::new(schema_to_arrow_schema(&written).unwrap());
-        let path = format!("{}/data/year=1999/hour={hour}/d-{:012}.parquet", self.catalog.location(name), offsets.start);
+        let path =
+            format!("{}/data/year=1999/hour={hour}/d-{:012}.parquet", self.catalog.location(name), offsets.start);
         let output = file_io(self.catalog.store()).new_output(path).unwrap();
         let properties = WriterProperties::builder().set_max_row_group_row_count(Some(1000)).build();
         let mut writer = ParquetWriterBuilder::new(properties, written).build(output).await.unwrap();
@@ -105,7 +106,8 @@ impl Lake {
             files.push(file.build().unwrap());
         }
         let ranges = BTreeMap::from([(ShardId(0), Offset(offsets.start)..Offset(offsets.end))]);
-        let summary = BatchSummary { delivery: "d".to_owned(), batch: offsets.start, ranges, totals: Default::default() };
+        let summary =
+            BatchSummary { delivery: "d".to_owned(), batch: offsets.start, ranges, totals: Default::default() };
         let schema = schema.map(Arc::new);
         let append = Append { files, schema, summary, conditions: Vec::new(), writes: Vec::new() };
         self.catalog.append(name, append).await.unwrap();
@@ -114,7 +116,10 @@ impl Lake {
 
 /// The ids are those that a new table gives: in order, nested fields after all columns.
 pub(crate) fn table_schema(columns: &[(&str, Type)]) -> Schema {
-    let own = [("_arrival_time", Type::Primitive(PrimitiveType::Timestamptz)), ("_offset", Type::Primitive(PrimitiveType::Long))];
+    let own = [
+        ("_arrival_time", Type::Primitive(PrimitiveType::Timestamptz)),
+        ("_offset", Type::Primitive(PrimitiveType::Long)),
+    ];
     let all = own.iter().chain(columns).zip(1..);
     let fields = all.map(|((name, field_type), id)| NestedField::optional(id, *name, field_type.clone()).into());
     Schema::builder().with_fields(fields).build().unwrap()
@@ -122,7 +127,8 @@ pub(crate) fn table_schema(columns: &[(&str, Type)]) -> Schema {
 
 /// Rows in JSON as a batch of a schema.
 pub(crate) fn json_rows(schema: &SchemaRef, rows: &[Value]) -> RecordBatch {
-    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows.len().max(1)).build_decoder().unwrap();
+    let mut decoder =
+        ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows.len().max(1)).build_decoder().unwrap();
     decoder.serialize(rows).unwrap();
     decoder.flush().unwrap().unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(schema)))
 }

@@ -84,10 +84,7 @@ async fn one_query_past_the_limit_waits_its_turn_and_is_refused_in_time() {
 
     let error = engine.sql("select 1").await.unwrap_err();
     assert_eq!(error.kind(), &Kind::Throttled { retry_after: Duration::from_millis(50) });
-    assert_eq!(
-        error.to_string(),
-        "1 queries run and none ended within 50ms; query.concurrent_max is 1"
-    );
+    assert_eq!(error.to_string(), "1 queries run and none ended within 50ms; query.concurrent_max is 1");
     assert_eq!(lake.metric("millrace_query_refused_total"), 1.0);
 
     // The reader goes away: the query ends and gives its turn on.

@@ -120,8 +120,10 @@ async fn files_of_an_older_schema_are_read_with_the_newer_one() {
     lake.commit(&table, 1, 0..1, &[first]).await;
 
     let held = lake.catalog.load(&table).await.unwrap().metadata().current_schema().clone();
-    let ids: HashMap<&str, i32> =
-        ["n", "place", "place.x", "legs", "legs.element", "legs.element.from"].into_iter().map(|name| (name, held.field_id_by_name(name).unwrap())).collect();
+    let ids: HashMap<&str, i32> = ["n", "place", "place.x", "legs", "legs.element", "legs.element.from"]
+        .into_iter()
+        .map(|name| (name, held.field_id_by_name(name).unwrap()))
+        .collect();
     let last = lake.catalog.load(&table).await.unwrap().metadata().last_column_id();
     let fields = vec![
         held.field_by_name("_arrival_time").unwrap().clone(),
@@ -132,7 +134,11 @@ async fn files_of_an_older_schema_are_read_with_the_newer_one() {
             "place",
             structure(vec![
                 NestedField::optional(ids["place.x"], "x", LONG),
-                NestedField::optional(last + 1, "inner", structure(vec![NestedField::optional(last + 2, "deep", STRING)])),
+                NestedField::optional(
+                    last + 1,
+                    "inner",
+                    structure(vec![NestedField::optional(last + 2, "deep", STRING)]),
+                ),
             ]),
         )
         .into(),

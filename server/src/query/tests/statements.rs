@@ -78,7 +78,9 @@ async fn a_deep_expression_is_answered_or_refused_but_never_overflows_a_stack() 
     assert_eq!(error.to_string(), "the statement has 2001 operators and keywords; the limit is 2000");
     let columns = format!("select {} as s from generate_series(1, 3)", vec!["value"; most - 2].join(" * "));
     ask(&engine, &columns).await.unwrap_err();
-    for (start, end) in [("(", ")"), ("not ", ""), ("- ", ""), ("abs(", ")"), ("(select ", ")"), ("case when true then ", " end")] {
+    for (start, end) in
+        [("(", ")"), ("not ", ""), ("- ", ""), ("abs(", ")"), ("(select ", ")"), ("case when true then ", " end")]
+    {
         for depth in [20, 600] {
             let nested = format!("select {}1{}", start.repeat(depth), end.repeat(depth));
             let _answered_or_refused = ask(&engine, &nested).await;
@@ -97,7 +99,8 @@ async fn the_catalog_shows_itself() {
     for name in ["\"t\"", "\"u\"", "\"other\"", "\"queries\"", "\"files\"", "\"snapshots\""] {
         assert!(tables.contains(name), "{name} is not in {tables}");
     }
-    let columns = ask(&engine, "select column_name n from information_schema.columns where table_name = 't' order by 1");
+    let columns =
+        ask(&engine, "select column_name n from information_schema.columns where table_name = 't' order by 1");
     assert_eq!(columns.await.unwrap(), json!([{"n": "_arrival_time"}, {"n": "_offset"}, {"n": "n"}]));
     assert!(text(&engine, "show columns from t").await.contains("Timestamp"));
     assert!(text(&engine, "describe t").await.contains("Int64"));
