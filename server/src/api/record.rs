@@ -1,20 +1,20 @@
 //! `RecordService`: the data plane. Payload bytes pass through without a copy.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use millrace_proto::v1;
 use millrace_proto::v1::record_service_server::RecordService;
 use millrace_storage::log::{Offset, ReadLimit, Record, ShardId};
 use millrace_storage::time::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::Error;
 use crate::streams::{
-    PendingPut, Placed, Position, PutFailure, PutFailureKind, PutRecord, PutResult, ShardRecords, StreamName, Streams,
+    PendingPut, Place, Placed, Position, PutFailure, PutFailureKind, PutRecord, PutResult, Room, ShardRecords,
+    StreamName, Streams,
 };
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -33,8 +33,8 @@ impl RecordHandler {
 #[tonic::async_trait]
 impl RecordService for RecordHandler {
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
-        let pending = begin(&self.streams, request.into_inner()).await?;
-        Ok(Response::new(answer(pending.durable().await)))
+        let (stream, records) = parse(request.into_inner())?;
+        Ok(Response::new(answer(self.streams.put(&stream, records).await?)))
     }
 
     type PutStreamStream = Answers<v1::PutResponse>;
@@ -45,10 +45,10 @@ impl RecordService for RecordHandler {
     ) -> Result<Response<Self::PutStreamStream>, Status> {
         let settings = self.streams.settings();
         let (sender, pending) = mpsc::channel(settings.put_stream_requests_max.max(1) as usize);
-        let window = Window::new(settings.put_stream_bytes_max.as_u64());
+        let window = Room::new(settings.put_stream_bytes_max.as_u64());
         tokio::spawn(take_puts(self.streams.clone(), request.into_inner(), window, sender));
         let answers = ReceiverStream::new(pending).then(|put: Result<InFlight, Status>| async {
-            let InFlight { put, _room } = put?;
+            let InFlight { put, _place } = put?;
             Ok(answer(put.durable().await))
         });
         Ok(Response::new(Box::pin(answers)))
@@ -89,33 +89,14 @@ impl RecordService for RecordHandler {
 /// A put of a `PutStream` that is not yet answered.
 struct InFlight {
     put: PendingPut,
-    _room: OwnedSemaphorePermit,
-}
-
-/// How many bytes of one `PutStream` may be in flight. Counted in KiB, since a semaphore counts to 2^29 on small machines.
-struct Window {
-    kib: Arc<Semaphore>,
-    kib_max: u32,
-}
-
-impl Window {
-    fn new(bytes_max: u64) -> Self {
-        let kib_max = u32::try_from(bytes_max.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, 1 << 28);
-        Self { kib: Arc::new(Semaphore::new(kib_max as usize)), kib_max }
-    }
-
-    /// Waits for room; a put that is larger than the window waits for all of it.
-    async fn enter(&self, bytes: usize) -> OwnedSemaphorePermit {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.kib_max);
-        Arc::clone(&self.kib).acquire_many_owned(kib).await.expect("the window is never closed")
-    }
+    _place: Place,
 }
 
 /// Takes puts off the connection in order. A put that breaks a rule as a whole ends the stream, after the answers before it.
 async fn take_puts(
     streams: Streams,
     mut requests: Streaming<v1::PutRequest>,
-    window: Window,
+    window: Room,
     sender: mpsc::Sender<Result<InFlight, Status>>,
 ) {
     loop {
@@ -129,11 +110,7 @@ async fn take_puts(
         };
         let put = match request {
             Ok(None) => return,
-            Ok(Some(request)) => {
-                let bytes = request.records.iter().map(|record| record.partition_key.len() + record.data.len()).sum();
-                let _room = window.enter(bytes).await;
-                begin(&streams, request).await.map(|put| InFlight { put, _room })
-            }
+            Ok(Some(request)) => take_put(&streams, &window, request).await,
             Err(status) => Err(status),
         };
         let ends = put.is_err();
@@ -143,13 +120,23 @@ async fn take_puts(
     }
 }
 
-async fn begin(streams: &Streams, request: v1::PutRequest) -> Result<PendingPut, Status> {
+/// Waits for room, of the connection and then of the process, and begins the put.
+async fn take_put(streams: &Streams, window: &Room, request: v1::PutRequest) -> Result<InFlight, Status> {
+    let (stream, records) = parse(request)?;
+    let bytes = usize::try_from(records.iter().map(PutRecord::size).sum::<u64>()).unwrap_or(usize::MAX);
+    let _place = window.enter(bytes).await;
+    let in_process = streams.room().enter(bytes).await;
+    let put = streams.begin_put(&stream, records, in_process).await?;
+    Ok(InFlight { put, _place })
+}
+
+fn parse(request: v1::PutRequest) -> Result<(StreamName, Vec<PutRecord>), Status> {
     let stream = StreamName::try_from(request.stream)?;
     let records = request.records.into_iter().map(|record| {
         let v1::PutRecord { partition_key, explicit_hash_key, data } = record;
         PutRecord { partition_key, explicit_hash_key, data }
     });
-    Ok(streams.begin_put(&stream, records.collect()).await?)
+    Ok((stream, records.collect()))
 }
 
 fn answer(fates: Vec<PutResult>) -> v1::PutResponse {

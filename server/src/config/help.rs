@@ -45,6 +45,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("streams.out_bytes_per_second", "default quota of each shard; 0 is no limit"),
     ("streams.put_records_max", "the most records of one put"),
     ("streams.put_bytes_max", "the most bytes of one put: data plus keys"),
+    ("streams.put_in_flight_bytes_max", "the most bytes of all puts not yet durable; more are refused or wait"),
     ("streams.put_stream_requests_max", "the most puts in flight on one PutStream"),
     ("streams.put_stream_bytes_max", "the most bytes in flight on one PutStream; one put is always let in"),
     ("streams.get_records_max", "the most records of one answer to a reader"),

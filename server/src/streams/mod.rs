@@ -10,6 +10,7 @@ mod options;
 mod metrics;
 mod state;
 mod registry;
+mod room;
 mod put;
 mod read;
 mod subscribe;
@@ -24,6 +25,7 @@ pub use put::{PendingPut, Placed, PutFailure, PutFailureKind, PutRecord, PutResu
 pub use quota::ShardQuota;
 pub use read::{Position, ShardRecords};
 pub use registry::Streams;
+pub use room::{Place, Room};
 pub use settings::StreamSettings;
 pub use state::{ShardState, StreamState};
 pub use subscribe::Subscription;

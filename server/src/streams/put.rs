@@ -13,6 +13,7 @@ use super::StreamName;
 use super::hash_key;
 use super::options::Rejected;
 use super::registry::Streams;
+use super::room::Place;
 use super::settings::StreamSettings;
 use super::state::{ShardState, StreamState};
 use crate::error::{Error, Result};
@@ -29,7 +30,9 @@ pub struct PutRecord {
 }
 
 impl PutRecord {
-    fn size(&self) -> u64 {
+    /// Data plus partition key, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
         (self.partition_key.len() + self.data.len()) as u64
     }
 }
@@ -83,6 +86,7 @@ pub struct PendingPut {
     began: Instant,
     /// Keeps a deletion out until the records are durable.
     _gate: OwnedRwLockReadGuard<()>,
+    _place: Place,
 }
 
 /// The records of a put that go to one shard.
@@ -108,16 +112,23 @@ impl Streams {
     /// Puts records and waits until they are durable. Gives each record's fate, in order.
     ///
     /// # Errors
-    /// Where the stream is missing or the put as a whole breaks a limit; nothing is stored then.
+    /// Where the stream is missing, the put as a whole breaks a limit, or too many are in flight; nothing is stored then.
     pub async fn put(&self, stream: &StreamName, records: Vec<PutRecord>) -> Result<Vec<PutResult>> {
-        Ok(self.begin_put(stream, records).await?.durable().await)
+        let bytes = records.iter().map(PutRecord::size).sum::<u64>();
+        let place = self.room().try_enter(usize::try_from(bytes).unwrap_or(usize::MAX)).ok_or_else(|| {
+            self.metrics().rejected("put_in_flight_bytes_max", 1);
+            let max = self.settings().put_in_flight_bytes_max;
+            Error::unavailable(format_args!("puts of {max} are not yet durable, which is the limit; try again"))
+        })?;
+        Ok(self.begin_put(stream, records, place).await?.durable().await)
     }
 
     /// Queues records in the log. Puts that begin one after the other keep that order within each shard.
+    /// `place` is theirs in [`Streams::room`], for as long as they are in flight.
     ///
     /// # Errors
     /// Where the stream is missing or the put as a whole breaks a limit; nothing is stored then.
-    pub async fn begin_put(&self, stream: &StreamName, records: Vec<PutRecord>) -> Result<PendingPut> {
+    pub async fn begin_put(&self, stream: &StreamName, records: Vec<PutRecord>, place: Place) -> Result<PendingPut> {
         let began = Instant::now();
         let stream = self.get(stream)?;
         check_put(&records, self.settings()).map_err(|rejected| self.reject(rejected))?;
@@ -133,7 +144,7 @@ impl Streams {
                 Err(error) => fail(&mut results, &indexes, &stream.shards()[shard], &error),
             }
         }
-        Ok(PendingPut { streams: self.clone(), stream, results, appends, began, _gate: gate })
+        Ok(PendingPut { streams: self.clone(), stream, results, appends, began, _gate: gate, _place: place })
     }
 
     /// Splits a put by shard, and takes each shard's quota. Synchronous: it holds locks.

@@ -22,6 +22,7 @@ use super::metrics::StreamMetrics;
 use super::name::StreamName;
 use super::options::{Rejected, StreamOptions, StreamSpec};
 use super::quota::ShardQuota;
+use super::room::Room;
 use super::settings::StreamSettings;
 use super::state::StreamState;
 use crate::error::{Error, Kind, Result};
@@ -40,6 +41,8 @@ struct Inner {
     /// One change of the set of streams at a time.
     changes: tokio::sync::Mutex<()>,
     stopping: CancellationToken,
+    /// For the bytes of all puts in flight.
+    room: Room,
 }
 
 impl Streams {
@@ -72,6 +75,7 @@ impl Streams {
         Ok(Self(Arc::new(Inner {
             log,
             meta,
+            room: Room::new(settings.put_in_flight_bytes_max.as_u64()),
             settings,
             metrics: stream_metrics,
             by_name: RwLock::new(by_name),
@@ -254,6 +258,12 @@ impl Streams {
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stopping
+    }
+
+    /// The room that all puts in flight share.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        &self.0.room
     }
 
     pub(super) fn meta(&self) -> &dyn MetaStore {

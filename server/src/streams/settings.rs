@@ -43,6 +43,9 @@ pub struct StreamSettings {
     pub put_records_max: u32,
     /// The most bytes of one put: data plus partition keys.
     pub put_bytes_max: ByteSize,
+    /// The most bytes of all puts that are not yet durable. A `Put` past it is refused, to be tried again; a `PutStream`
+    /// waits.
+    pub put_in_flight_bytes_max: ByteSize,
     /// The most puts in flight on one `PutStream`.
     pub put_stream_requests_max: u32,
     /// The most bytes in flight on one `PutStream`; one put is always let in.
@@ -79,6 +82,7 @@ impl Default for StreamSettings {
             out_bytes_per_second: ByteSize::mib(2),
             put_records_max: 500,
             put_bytes_max: ByteSize::mib(10),
+            put_in_flight_bytes_max: ByteSize::mib(96),
             put_stream_requests_max: 64,
             put_stream_bytes_max: ByteSize::mib(32),
             get_records_max: 10_000,

@@ -128,6 +128,21 @@ async fn a_changed_quota_counts_at_once() {
 }
 
 #[tokio::test]
+async fn puts_past_the_room_in_memory_are_refused_for_now() {
+    let world = World::with(|settings| settings.put_in_flight_bytes_max = bytesize::ByteSize::kib(4)).await;
+    world.create("s", 1).await;
+    let held = world.streams.room().enter(3 << 10).await;
+    let put = async |bytes| world.streams.put(&name("s"), vec![record("k", vec![0; bytes - 1])]).await;
+    assert!(put(1 << 10).await.is_ok());
+    let error = put((1 << 10) + 1).await.unwrap_err();
+    assert_eq!(*error.kind(), Kind::Unavailable);
+    assert!(error.to_string().contains("4.0 KiB"), "{error}");
+    assert_eq!(world.count("millrace_streams_rejected_total{limit=\"put_in_flight_bytes_max\"}"), 1);
+    drop(held);
+    assert!(put((1 << 10) + 1).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_log_that_refuses_is_each_records_fate() {
     let world = World::new().await;
     world.create("s", 1).await;
