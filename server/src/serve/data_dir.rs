@@ -42,7 +42,10 @@ impl DataDir {
         let write =
             lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
         write.map_err(|error| failed("write to", &error))?;
-        Ok(Self { path, _lock: lock })
+        let held = Self { path, _lock: lock };
+        // A process that was killed left its addresses, and nobody listens there now.
+        held.remove_endpoints();
+        Ok(held)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -61,8 +64,11 @@ impl DataDir {
 
     /// Nobody listens any more.
     pub(super) fn remove_endpoints(&self) {
-        if let Err(error) = fs::remove_file(self.path.join(ENDPOINTS)) {
-            tracing::warn!(%error, "cannot remove {ENDPOINTS}");
+        match fs::remove_file(self.path.join(ENDPOINTS)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "cannot remove {ENDPOINTS}");
+            }
+            _ => {}
         }
     }
 }
@@ -95,6 +101,17 @@ mod tests {
         assert!(error.to_string().contains(&holder), "{error}");
         drop(held);
         assert!(DataDir::lock(&path).is_ok());
+    }
+
+    /// A test harness that reads the file of a killed process would call nobody.
+    #[test]
+    fn addresses_of_a_killed_process_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let addr = "127.0.0.1:1".parse().unwrap();
+        DataDir::lock(folder.path()).unwrap().write_endpoints(addr, addr).unwrap();
+        assert!(folder.path().join(ENDPOINTS).exists());
+        let _held = DataDir::lock(folder.path()).unwrap();
+        assert!(!folder.path().join(ENDPOINTS).exists());
     }
 
     #[test]
