@@ -223,7 +223,8 @@ impl Deliveries {
         let declared = self.declared(spec.clone()).await?;
         let meta = &*self.parts().meta;
         let stream_key = StreamKey { name: spec.stream.clone() };
-        let stream = keys::get(meta, &stream_key).await?.filter(|stream| stream.value.id == declared.stream.0);
+        let stream = keys::get(meta, &stream_key).await?;
+        let stream = stream.filter(|stream| stream.value.id == declared.stream.0 && !stream.value.deleting);
         let stream =
             stream.ok_or_else(|| spec.invalid("stream", format_args!("no stream is named {}", spec.stream)))?;
         let delivery_key = DeliveryKey { name: spec.name.clone() };
