@@ -132,7 +132,7 @@ async fn puts_past_the_room_in_memory_are_refused_for_now() {
     let world = World::with(|settings| settings.put_in_flight_bytes_max = bytesize::ByteSize::kib(4)).await;
     world.create("s", 1).await;
     let held = world.streams.room().enter(3 << 10).await;
-    let put = async |bytes| world.streams.put(&name("s"), vec![record("k", vec![0; bytes - 1])]).await;
+    let put = async |bytes: usize| world.streams.put(&name("s"), vec![record("k", vec![0; bytes - 1])]).await;
     assert!(put(1 << 10).await.is_ok());
     let error = put((1 << 10) + 1).await.unwrap_err();
     assert_eq!(*error.kind(), Kind::Unavailable);
