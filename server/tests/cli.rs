@@ -184,3 +184,69 @@ async fn a_server_that_is_not_there_is_told_with_what_to_do() {
     let told = site.fail(1, &["put", "events", "/nonexistent"]).await;
     assert!(told.contains("/nonexistent"), "{told}");
 }
+
+const PIPELINE: &str = r#"
+[[stream]]
+name = "flights"
+shards = 2
+[stream.quota]
+in_bytes_per_second = "off"
+in_records_per_second = "off"
+out_bytes_per_second = "off"
+
+[[table]]
+name = "flights"
+
+[[delivery]]
+name = "flights"
+stream = "flights"
+table = "flights"
+format = "parquet"
+buffer_interval = "60s"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_is_applied_fed_flushed_steered_and_verified() {
+    let site = Site::start().await;
+    let file = site.file("pipeline.toml", PIPELINE.as_bytes());
+    let planned = site.succeed(&["apply", "-f", &file, "--dry-run"]).await;
+    assert!(planned.contains("3 would change; nothing was changed"), "{planned}");
+    let applied = site.json(&["apply", "-f", &file]).await;
+    let actions: Vec<_> = applied.as_array().unwrap().iter().map(|change| change["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["created"; 3]);
+    let again = site.succeed(&["apply", "-f", &file]).await;
+    assert!(again.ends_with("nothing to change\n"), "{again}");
+    let changed = site.file("changed.toml", PIPELINE.replace("60s", "30s").as_bytes());
+    let diff = site.succeed(&["apply", "-f", &changed]).await;
+    assert!(diff.contains("updated   delivery flights") && diff.contains("1 changed"), "{diff}");
+    assert!(diff.lines().any(|line| line.trim_start().starts_with('+') && line.contains("30s")), "{diff}");
+
+    let lines: String = (0..1000).map(|n| format!("{{\"carrier\":\"C{}\",\"flight\":{n}}}\n", n % 7)).collect();
+    let file = site.file("flights.json", lines.as_bytes());
+    site.succeed(&["put", "flights", &file]).await;
+    let flushed = site.json(&["delivery", "flush", "flights"]).await;
+    assert_eq!((&flushed["behind"], &flushed["totals"]["rows"]), (&Value::from(0), &Value::from(1000)));
+
+    let proof = site.json(&["verify", "flights"]).await;
+    assert_eq!((&proof["ok"], &proof["totals"]["records"]), (&Value::from(true), &Value::from(1000)));
+    assert!(site.succeed(&["verify", "flights"]).await.contains("each record was delivered once"));
+
+    assert_eq!(site.json(&["delivery", "pause", "flights"]).await["state"], "paused");
+    assert!(site.fail(1, &["stream", "delete", "flights", "-y"]).await.contains("flights"));
+    assert_eq!(site.json(&["delivery", "resume", "flights"]).await["state"], "running");
+    let listed = site.succeed(&["delivery", "list"]).await;
+    assert!(listed.starts_with("NAME") && listed.contains("running"), "{listed}");
+    assert!(site.succeed(&["delivery", "describe", "flights"]).await.contains("buffer_interval"));
+    site.succeed(&["delivery", "delete", "flights", "-y"]).await;
+    assert!(site.fail(1, &["verify", "flights"]).await.contains("flights"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_breaks_a_rule_is_refused_by_its_place() {
+    let site = Site::start().await;
+    let file = site.file("pipeline.toml", PIPELINE.replace("buffer_interval", "bufer_interval").as_bytes());
+    assert!(site.fail(1, &["apply", "-f", &file]).await.contains("bufer_interval"));
+    assert_eq!(site.json(&["stream", "list"]).await.as_array().unwrap().len(), 0, "nothing was changed");
+    let told = site.fail(1, &["apply", "-f", "/nonexistent.toml"]).await;
+    assert!(told.contains("/nonexistent.toml"), "{told}");
+}

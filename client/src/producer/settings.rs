@@ -79,7 +79,9 @@ pub struct RetrySettings {
     pub delay_min: Duration,
     /// The longest wait. Default 5 s.
     pub delay_max: Duration,
-    /// How long a record is tried, from the moment its batch was begun. Zero never tries again. Default 120 s.
+    /// How long a record is tried while nothing is stored: since its batch was begun or since the producer's last record
+    /// was stored, whichever was later, so that a throttled stream slows a producer and does not fail it. Zero never
+    /// tries again. Default 120 s.
     pub time_max: Duration,
     /// Also try records again whose fate is unknown. Records may then be stored twice. Default false.
     pub unknown: bool,

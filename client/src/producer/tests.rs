@@ -86,6 +86,24 @@ async fn throttled_records_are_tried_again_and_the_others_are_not() {
 }
 
 #[tokio::test]
+async fn a_throttled_stream_slows_a_producer_and_does_not_fail_it() {
+    // Each batch stores one record; so the last is tried for longer than time_max, though never that long in vain.
+    let fake = Fake::putting(|_, request| {
+        let fate = |(index, text): (usize, &String)| match index {
+            0 => placed(text.parse().unwrap()),
+            _ => refused(Refusal::Throttled, 150),
+        };
+        Act::Answer(texts(request).iter().enumerate().map(fate).collect())
+    });
+    let mut settings = ProducerSettings { batch_records_max: 9, ..settings() };
+    settings.retry.time_max = Duration::from_secs(1);
+    let producer = producer(&fake, settings);
+    let started = std::time::Instant::now();
+    assert_eq!(offsets(&settled(send(&producer, 0..9).await).await), (0..9).collect::<Vec<_>>());
+    assert!(started.elapsed() > Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn a_refused_record_fails_alone_and_the_flush_reports_it() {
     let fake = Fake::putting(|_, request| {
         let result = |text: &String| match text.as_str() {

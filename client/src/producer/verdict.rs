@@ -11,6 +11,7 @@ use crate::{Error, Kind, Placed, Result};
 pub(super) struct Verdicts {
     may_retry: bool,
     retry_unknown: bool,
+    placed: bool,
     failed: u64,
     first_failure: Option<Error>,
     retry_after: Option<Duration>,
@@ -19,13 +20,16 @@ pub(super) struct Verdicts {
 impl Verdicts {
     /// `may_retry` is whether there is time for another try at all, `retry_unknown` whether to risk storing twice.
     pub(super) fn new(may_retry: bool, retry_unknown: bool) -> Self {
-        Self { may_retry, retry_unknown, failed: 0, first_failure: None, retry_after: None }
+        Self { may_retry, retry_unknown, placed: false, failed: 0, first_failure: None, retry_after: None }
     }
 
     /// The record's fate, or `None` where it is to be tried again.
     pub(super) fn decide(&mut self, result: PutResult) -> Option<Result<Placed>> {
         let error = match result.result {
-            Some(put_result::Result::Placed(placed)) => return Some(Ok(placed)),
+            Some(put_result::Result::Placed(placed)) => {
+                self.placed = true;
+                return Some(Ok(placed));
+            }
             Some(put_result::Result::Error(error)) => error_of(error),
             None => Error::malformed("a record's result"),
         };
@@ -37,6 +41,11 @@ impl Verdicts {
         self.failed += 1;
         self.first_failure.get_or_insert_with(|| error.clone());
         Some(Err(error))
+    }
+
+    /// Whether any record was stored.
+    pub(super) fn placed(&self) -> bool {
+        self.placed
     }
 
     /// How many failed for good, and the first of them.

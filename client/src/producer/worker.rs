@@ -38,6 +38,8 @@ pub(super) struct Worker {
     again: VecDeque<Batch>,
     /// Nothing is sent before.
     hold_until: Option<Instant>,
+    /// When a record was last stored.
+    placed_at: Option<Instant>,
     /// The waits after failures in a row.
     delays: Option<ExponentialBackoff>,
 }
@@ -63,6 +65,7 @@ impl Worker {
             in_flight: VecDeque::new(),
             again: VecDeque::new(),
             hold_until: None,
+            placed_at: None,
             delays: None,
         }
     }
@@ -145,6 +148,9 @@ impl Worker {
         let mut verdicts = Verdicts::new(may_retry, self.settings.retry.unknown);
         let (freed, retry) = batch.settle(response.results, |result| verdicts.decide(result));
         self.queue.release(freed);
+        if verdicts.placed() {
+            self.placed_at = Some(Instant::now());
+        }
         if let Some((count, error)) = verdicts.failures() {
             self.queue.note_failures(count, error);
         }
@@ -184,7 +190,8 @@ impl Worker {
     }
 
     fn may_retry(&self, batch: &Batch) -> bool {
-        batch.begun().elapsed() < self.settings.retry.time_max
+        let since = self.placed_at.map_or(batch.begun(), |placed| placed.max(batch.begun()));
+        since.elapsed() < self.settings.retry.time_max
     }
 
     fn fail(&self, batch: Batch, error: &Error) {

@@ -126,6 +126,7 @@ fn failed(error: ArrowError) -> Failure {
         ArrowError::CsvError(message) | ArrowError::ParseError(message) if message.contains("Broken pipe") => {
             io::Error::from(io::ErrorKind::BrokenPipe).into()
         }
-        error => Failure::new(format!("cannot write the answer: {error}")),
+        error => Failure::new(format!("cannot write the answer: {error}"))
+            .with_hint("CSV holds no nested values; --output json and arrow hold all"),
     }
 }
