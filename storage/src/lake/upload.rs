@@ -21,7 +21,11 @@ pub(crate) async fn upload(store: &Store, path: &Path, bytes: Bytes) -> Result<(
         let upload = store.object_store().put_multipart(path).await?;
         let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
         for start in (0..bytes.len()).step_by(PART_BYTES) {
-            writer.wait_for_capacity(PARTS_IN_FLIGHT).await?;
+            if let Err(error) = writer.wait_for_capacity(PARTS_IN_FLIGHT).await {
+                // The parts that are there would be paid for for ever; the error that counts is the first.
+                let _ = writer.abort().await;
+                return Err(error);
+            }
             writer.put(bytes.slice(start..bytes.len().min(start + PART_BYTES)));
         }
         writer.finish().await

@@ -69,8 +69,10 @@ pub(super) struct Column {
     /// What another writer of the table demands; records that lack it are set aside.
     pub(super) required: bool,
     pub(super) doc: Option<String>,
-    /// Not in the table yet: the type may still widen from long to double.
+    /// Not in the table yet.
     pub(super) fresh: bool,
+    /// No batch has it yet: the type may still widen from long to double, which Iceberg does not let a table's column do.
+    open: bool,
     /// The row that brought the column.
     pub(super) born: RowNumber,
     /// The row that widened it, with the type before.
@@ -99,6 +101,7 @@ impl Column {
             required: field.required,
             doc: field.doc.clone(),
             fresh,
+            open: born > 0,
             born,
             widened: None,
             exact: true,
@@ -163,10 +166,10 @@ impl Column {
         row < self.len() && self.nulls.is_valid(row)
     }
 
-    /// Makes the column one of doubles, where that loses nothing and the table does not know its type yet.
+    /// Makes the column one of doubles, where that loses nothing and no batch tells its type yet.
     pub(super) fn widen_to_double(&mut self, row: RowNumber) -> bool {
         match &mut self.values {
-            Values::Long(values) if self.fresh && self.exact => {
+            Values::Long(values) if self.open && self.exact => {
                 self.values = Values::Double(std::mem::take(values).into_iter().map(|value| value as f64).collect());
                 self.widened = Some((row, Widened::LongToDouble));
                 true
@@ -256,6 +259,16 @@ impl Column {
         match &mut self.values {
             Values::Struct(columns) => columns.forget(row, gone),
             Values::List { element, .. } => element.forget(row, gone),
+            _ => {}
+        }
+    }
+
+    /// Says that a batch has the column now, with this type.
+    pub(super) fn close(&mut self) {
+        self.open = false;
+        match &mut self.values {
+            Values::Struct(columns) => columns.list.iter_mut().for_each(Self::close),
+            Values::List { element, .. } => element.close(),
             _ => {}
         }
     }

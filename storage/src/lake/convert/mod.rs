@@ -6,6 +6,9 @@
 //!
 //! What counts as the same value: JSON has one kind of number, so `2.0` goes into a `long` column as 2, and 2 into a `double`
 //! column. A `null` is an absent field. Doubles are the nearest ones to the text, as in every JSON reader.
+//!
+//! The type of a column is told by the first call that sees it: within that call whole numbers and fractions make it `double`;
+//! later a fraction in a `long` column is a conflict, because no table's column may change so. Declare such columns.
 
 mod column;
 mod scalar;
@@ -199,6 +202,7 @@ impl Converter {
             }
         }
         if self.state.changes != changes {
+            self.columns.list.iter_mut().for_each(Column::close);
             self.rebuild()?;
         }
         Ok(Converted { batch: self.finish(kept)?, set_aside, rescued })

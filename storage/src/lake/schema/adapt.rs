@@ -54,7 +54,7 @@ fn adapt_array(array: &ArrayRef, to: &Field) -> Result<ArrayRef> {
             let adapted = ListArray::try_new(Arc::clone(element), array.offsets().clone(), values, nulls);
             Ok(Arc::new(adapted.map_err(invalid)?))
         }
-        // The strict cast fails where a value does not fit; a long beyond 2^53 never meets a double, see the converter.
+        // The strict cast fails where a value does not fit.
         (_, wanted) => {
             let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
             arrow::compute::cast_with_options(array, wanted, &options).map_err(invalid)

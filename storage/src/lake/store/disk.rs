@@ -34,6 +34,15 @@ impl DurableDisk {
     }
 }
 
+/// Syncs a new folder and those above it, as far as this user may open them; one that was there before is synced already.
+pub(super) fn sync_folders(folder: &FilePath) {
+    for folder in folder.ancestors() {
+        if File::open(folder).and_then(|folder| folder.sync_all()).is_err() {
+            return;
+        }
+    }
+}
+
 /// Syncs a file, then its folders up to and with `root`.
 async fn sync(file: PathBuf, root: PathBuf) -> Result<()> {
     let synced = tokio::task::spawn_blocking(move || {

@@ -48,6 +48,7 @@ impl Store {
                 let folder = format!("/{}", place.root);
                 std::fs::create_dir_all(&folder)
                     .map_err(|error| Error::Invalid(format!("the store's folder {folder} cannot be made: {error}")))?;
+                disk::sync_folders(folder.as_ref());
                 Arc::new(DurableDisk::new(folder))
             }
             Scheme::S3 => Arc::new(open_s3(settings, &place)?),
