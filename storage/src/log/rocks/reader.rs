@@ -1,6 +1,8 @@
 //! Reads from disk: block by block along the index. A block that is corrupt fails the read that begins at it, and no other.
 //! Everything here blocks; none of it may run on an async thread.
 
+use std::sync::Arc;
+
 use super::super::stats::Counters;
 use super::super::{Error, Offset, ReadLimit, Result, ShardKey};
 use super::Shared;
@@ -44,6 +46,7 @@ impl Reader<'_> {
                     at = self.state.trim();
                     index.seek(self.shard, at);
                 }
+                Ok(None) if self.is_deleted() => return Ok(gathered),
                 Ok(None) => return or_gathered(gathered, self.missing(at)),
                 Err(error) => return or_gathered(gathered, error),
             }
@@ -58,6 +61,11 @@ impl Reader<'_> {
         let block = format::decode(entry.key, &value).map_err(|reason| corrupt(entry.key, reason))?;
         self.shared.recent.insert(self.shard, block.clone());
         Ok(Some(block))
+    }
+
+    /// Whether the stream was deleted since this reader began.
+    fn is_deleted(&self) -> bool {
+        self.shared.shards.get(self.shard).is_none_or(|state| !std::ptr::eq(Arc::as_ptr(&state), self.state))
     }
 
     fn missing(&self, at: Offset) -> Error {

@@ -202,6 +202,34 @@ async fn a_reader_of_old_data_leaves_the_tail_in_memory() {
     assert_eq!((after.cache_misses, after.cache_hits), (15, 5));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_beside_trims_and_a_deletion_do_not_fail() {
+    let files = folder();
+    let settings = LogSettings { tail_cache_bytes_max: 0, block_bytes_max: 100, ..LogSettings::new(files.path()) };
+    let log = RocksLog::open(settings).expect("open");
+    put(&log, shard(1, 0), numbered(0, 4000)).await;
+    let trims = async {
+        for before in (40..=2000).step_by(40) {
+            log.trim(shard(1, 0), Offset(before)).await.expect("trim");
+        }
+        log.delete_stream(StreamId(1)).await.expect("delete");
+    };
+    let reads = async {
+        let mut reads = 0;
+        while log.offsets(shard(1, 0)).end > Offset::ZERO {
+            let limit = ReadLimit { records_max: 50, bytes_max: usize::MAX };
+            let found = log.read(shard(1, 0), Offset::ZERO, limit).await.expect("read");
+            let first = found.first().map_or(0, |record| record.offset.0);
+            assert_numbered(&found, first..first + found.len() as u64);
+            reads += 1;
+        }
+        reads
+    };
+    let ((), reads) = in_time(futures::future::join(trims, reads)).await;
+    assert!(reads > 10, "{reads} reads came in between");
+    assert_eq!(log.stats().corrupt_blocks, 0);
+}
+
 /// A file name's end is all that tells what RocksDB keeps in it.
 fn files_ending(path: &Path, end: &str) -> Vec<PathBuf> {
     let files = std::fs::read_dir(path).expect("a folder").map(|file| file.expect("a file").path());

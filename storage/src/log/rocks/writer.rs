@@ -44,9 +44,19 @@ impl Committer {
     fn commit(&self, entries: impl Iterator<Item = Entry>) {
         let Shared { shards, clock, settings, .. } = &*self.shared;
         let group = Group::form(entries, shards, clock.now(), settings.block_bytes_max);
+        self.hide(&group);
         match group.batch(&self.db).map_or(Ok(()), |batch| self.write(batch)) {
             Ok(()) => self.publish(group),
             Err(error) => fail(group, &error),
+        }
+    }
+
+    /// Hides what the write is about to remove, so that no reader looks for a block that is gone. Should the write fail, it
+    /// is there again after the next open.
+    fn hide(&self, group: &Group) {
+        for trim in group.trims.iter().filter(|trim| trim.to > trim.from) {
+            let state = self.shared.shards.get_or_new(trim.shard);
+            state.set_trim(trim.to.min(state.next()));
         }
     }
 
@@ -106,9 +116,10 @@ impl Committer {
         batch.delete_range_cf(self.db.log(), gone.start, gone.end);
         batch.delete_range_cf(self.db.time(), gone.start, gone.end);
         batch.delete_range_cf(self.db.meta(), marks.start, marks.end);
+        // As with trims: first hidden, then removed.
+        self.shared.shards.remove_stream(stream);
         let written = self.write(batch);
         if written.is_ok() {
-            self.shared.shards.remove_stream(stream);
             self.shared.tail.remove_stream(stream);
             self.shared.recent.remove_stream(stream);
             self.reclaimer.add(gone, stored_bytes);
