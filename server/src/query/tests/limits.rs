@@ -16,17 +16,21 @@ fn engine(lake: &Lake, settings: QuerySettings) -> QueryEngine {
     lake.engine_with(Arc::new(NoTail), settings)
 }
 
-/// A sort of about 50 MB.
+/// A sort of about 35 MB.
 const BIG_SORT: &str = "select max(r) r, max(s) m, count(*) c from (select s, row_number() over (order by s desc) r \
-                        from (select 'some text to sort by ' || (value * 7919 % 1000003) s from generate_series(1, 600000)))";
+                        from (select 'some text to sort by ' || (value * 7919 % 1000003) s from generate_series(1, 1000000)))";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_big_sort_spills_and_cleans_up() {
     let lake = Lake::new();
-    let settings = QuerySettings { memory_bytes_max: ByteSize::mib(8), ..QuerySettings::default() };
+    let settings = QuerySettings {
+        memory_bytes_max: ByteSize::mib(16),
+        partitions: Some(NonZeroUsize::MIN),
+        ..QuerySettings::default()
+    };
     let engine = engine(&lake, settings);
     let answer = ask(&engine, BIG_SORT).await.unwrap();
-    assert_eq!(answer, json!([{"r": 600_000, "m": "some text to sort by 999999", "c": 600_000}]));
+    assert_eq!(answer, json!([{"r": 1_000_000, "m": "some text to sort by 999999", "c": 1_000_000}]));
     assert!(lake.metric("millrace_query_spilled_bytes_total") > 1e6);
     assert_eq!(lake.spilled_files(), 0);
 }
