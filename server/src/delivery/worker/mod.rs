@@ -415,10 +415,18 @@ impl Session {
     fn is_due(&self, now: Instant, aims: &Wanted) -> bool {
         let spec = &self.declared.spec;
         let aged = self.buffer.since.is_some_and(|since| now >= since + spec.buffer_interval);
+        let full = self.buffer.bytes_in >= spec.buffer_size.as_u64();
+        full || aged || self.member.is_pressed() || self.is_to_be_flushed(&aims.flush)
+    }
+
+    /// Whether the next batch is the last one that a flush waits for.
+    fn is_to_be_flushed(&self, flush: &Offsets) -> bool {
+        if flush.is_empty() {
+            return false;
+        }
         let read_to: Offsets = self.shards.iter().map(|shard| (shard.key.shard, shard.read_to)).collect();
         let committed = self.position.as_ref().map(Position::committed).unwrap_or_default();
-        let flush = !reached(&committed, &aims.flush) && reached(&read_to, &aims.flush);
-        self.buffer.bytes_in >= spec.buffer_size.as_u64() || aged || flush || self.member.is_pressed()
+        !reached(&committed, flush) && reached(&read_to, flush)
     }
 
     fn landed(&mut self, landed: Landed) {
@@ -463,9 +471,10 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Waits for an append to any shard.
+/// Waits for an append to any shard that has nothing waiting yet; the others have their time to be read.
 async fn appended(shards: &mut [Shard]) {
-    let mut any: FuturesUnordered<_> = shards.iter_mut().map(Shard::appended).collect();
+    let idle = shards.iter_mut().filter(|shard| shard.waiting_since.is_none());
+    let mut any: FuturesUnordered<_> = idle.map(Shard::appended).collect();
     if any.next().await.is_none() {
         future::pending::<()>().await;
     }

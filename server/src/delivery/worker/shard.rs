@@ -12,12 +12,19 @@ use super::retry::Streak;
 
 /// So many waiting records are read at once, without waiting for more.
 const READY_RECORDS: u64 = 1_000;
-/// Fewer are waited for so long, because small chunks cost more.
-const LINGER_MAX: Duration = Duration::from_millis(250);
+/// Fewer are waited for this long, because small chunks cost more; and longer where batches are cut seldom, so that a shard
+/// has at most [`CHUNKS_OF_AN_INTERVAL`] of them in a batch. A query or a flush that needs them does not wait.
+const LINGER_MIN: Duration = Duration::from_millis(250);
+const CHUNKS_OF_AN_INTERVAL: u32 = 128;
 /// What a record is taken to have before one was read.
 const RECORD_BYTES_GUESS: u64 = 1_024;
 /// The least that a read asks for.
 const READ_BYTES_MIN: u64 = 256 << 10;
+
+/// How long few records wait for more.
+fn linger(interval: Duration) -> Duration {
+    interval.min(LINGER_MIN.max(interval / CHUNKS_OF_AN_INTERVAL))
+}
 
 /// A shard as a worker reads it.
 #[derive(Debug)]
@@ -63,7 +70,7 @@ impl Shard {
     pub(crate) fn due_at(&self, now: Instant, interval: Duration, upto: Offset) -> Option<Instant> {
         let since = self.waiting_since?;
         let urgent = self.read_to < upto || self.next().since(self.read_to) >= READY_RECORDS;
-        let due = if urgent { now } else { since + LINGER_MAX.min(interval) };
+        let due = if urgent { now } else { since + linger(interval) };
         Some(match &self.failing {
             Some((_, retry_at)) => due.max(*retry_at),
             None => due,
