@@ -63,7 +63,7 @@ if [ -z "$endpoint" ]; then
   cat "$work/server.log" >&2
   exit 1
 fi
-export MILLRACE_ENDPOINT="http://$endpoint"
+export MILLRACE_ENDPOINT="$endpoint"
 echo "listening on $MILLRACE_ENDPOINT, tables below $work/lake"
 
 bold "2. A pipeline: the stream, the table, and the delivery between them"

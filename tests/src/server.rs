@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::wait;
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The program under test.
@@ -91,9 +91,21 @@ impl ServerSettings {
 #[derive(Debug)]
 pub struct Server {
     settings: ServerSettings,
-    child: Child,
+    process: Process,
     grpc: String,
     http: String,
+}
+
+/// A process that does not outlive its owner, however the owner ends.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have exited already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 impl Server {
@@ -103,20 +115,20 @@ impl Server {
     /// When it exits or is not ready within the deadline; its log is printed.
     #[must_use]
     pub fn start(settings: &ServerSettings) -> Self {
-        let (child, grpc, http) = spawn(settings);
-        Self { settings: settings.clone(), child, grpc, http }
+        let (process, grpc, http) = spawn(settings);
+        Self { settings: settings.clone(), process, grpc, http }
     }
 
     /// The gRPC endpoint as a URL.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.grpc)
+        self.grpc.clone()
     }
 
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
     /// Kills the process with SIGKILL: no code of it runs any more.
@@ -124,13 +136,13 @@ impl Server {
     /// # Panics
     /// When the signal cannot be sent.
     pub fn kill(&mut self) {
-        self.child.kill().expect("the process is ours");
-        self.child.wait().expect("the process is ours");
+        self.process.0.kill().expect("the process is ours");
+        self.process.0.wait().expect("the process is ours");
     }
 
     /// Starts it again on the same folder, after [`Self::kill`] or [`Self::stop`].
     pub fn restart(&mut self) {
-        (self.child, self.grpc, self.http) = spawn(&self.settings);
+        (self.process, self.grpc, self.http) = spawn(&self.settings);
     }
 
     /// Starts it again with other settings.
@@ -144,8 +156,8 @@ impl Server {
     /// # Panics
     /// When it does not exit within the deadline.
     pub fn stop(&mut self) -> ExitStatus {
-        signal(self.child.id(), "TERM");
-        wait_exit(&mut self.child, STOP_DEADLINE, "the server to drain")
+        signal(self.process.0.id(), "TERM");
+        wait_exit(&mut self.process.0, STOP_DEADLINE, "the server to drain")
     }
 
     /// Fetches a path of the HTTP listener: status code and body.
@@ -166,7 +178,7 @@ impl Server {
     /// Resident memory in bytes.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        resident_bytes(self.child.id())
+        resident_bytes(self.process.0.id())
     }
 }
 
@@ -180,9 +192,6 @@ pub fn resident_bytes(pid: u32) -> u64 {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have exited already.
-        drop(self.child.kill());
-        drop(self.child.wait());
         if std::thread::panicking() {
             let log = self.log();
             let tail: Vec<&str> = log.lines().rev().take(60).collect();
@@ -205,28 +214,29 @@ fn log_path(data_dir: &Path) -> PathBuf {
     data_dir.with_extension("log")
 }
 
-fn spawn(settings: &ServerSettings) -> (Child, String, String) {
+fn spawn(settings: &ServerSettings) -> (Process, String, String) {
     fs::create_dir_all(&settings.data_dir).expect("the data folder can be made");
     let endpoints = settings.data_dir.join("endpoints.json");
     // The file of an earlier, killed run names ports that are gone.
     drop(fs::remove_file(&endpoints));
     let log =
         File::options().create(true).append(true).open(log_path(&settings.data_dir)).expect("the log can be made");
-    let mut child = settings
+    let child = settings
         .command()
         .stdout(log.try_clone().expect("a file handle can be cloned"))
         .stderr(log)
         .spawn()
         .expect("the program starts");
+    let mut process = Process(child);
     let (grpc, http) = wait::until("the server to be ready", START_DEADLINE, || {
-        if let Some(status) = child.try_wait().expect("the process is ours") {
+        if let Some(status) = process.0.try_wait().expect("the process is ours") {
             let log = fs::read_to_string(log_path(&settings.data_dir)).unwrap_or_default();
             panic!("the server exited at start with {status}:\n{log}");
         }
         let (grpc, http) = read_endpoints(&endpoints)?;
         (http_get(&http, "/readyz")?.0 == 200).then_some((grpc, http))
     });
-    (child, grpc, http)
+    (process, grpc, http)
 }
 
 fn read_endpoints(path: &Path) -> Option<(String, String)> {
@@ -235,7 +245,8 @@ fn read_endpoints(path: &Path) -> Option<(String, String)> {
     Some((value["grpc"].as_str()?.to_owned(), value["http"].as_str()?.to_owned()))
 }
 
-fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
+fn http_get(endpoint: &str, path: &str) -> Option<(u16, String)> {
+    let address = endpoint.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
