@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use millrace_proto::v1::PutRequest;
@@ -16,6 +17,8 @@ use crate::ledger::Ledger;
 
 /// Batches that may be unanswered.
 const IN_FLIGHT_MAX: usize = 8;
+/// Time between two batches of a producer: enough load for every moment to matter, and a run that ends.
+const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What producers share.
 #[derive(Debug)]
@@ -83,7 +86,9 @@ async fn run_connection(shared: &Shared, generator: &mut StdRng, address: &str) 
     let queued = tokio_stream_of(queued);
     let Ok(answers) = grpc::records(&channel).put_stream(queued).await else { return true };
     let mut answers = answers.into_inner();
+    let mut pace = tokio::time::interval(BATCH_INTERVAL);
     let broken = loop {
+        pace.tick().await;
         if shared.stopped() {
             break false;
         }

@@ -29,7 +29,7 @@ async fn a_failing_store_delays_delivery_but_loses_and_doubles_nothing() {
     let file = pipeline.write(folder.path());
     let _said = cli::millrace(&server, &["apply", "-f", file.to_str().expect("a UTF-8 path")]).ok();
 
-    store.faults.inject(StdRng::seed_from_u64(generator.next_u64()), 30, &ALL, 2);
+    store.faults.inject(StdRng::seed_from_u64(generator.next_u64()), 30, &ALL, 1);
     let (_publish, endpoint) = watch::channel(Some(server.endpoint()));
     let shared = Shared::new("events", endpoint);
     let producer = tokio::spawn(produce(shared.clone(), generator.next_u64()));
