@@ -33,7 +33,8 @@ bold() { if [ -t 1 ]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n==
 run() { printf '$ millrace %s\n' "$*"; "$bin" "$@"; }
 
 bold "Building (the first time compiles RocksDB: 15 to 40 minutes on two cores, then seconds)"
-cargo build --locked --quiet -p millrace-server --bin millrace
+# All members are selected, so that tests and demo share one build of every dependency.
+cargo build --locked --quiet --workspace --bin millrace
 bin="${CARGO_TARGET_DIR:-target}/debug/millrace"
 started=$SECONDS
 

@@ -71,8 +71,11 @@ require() {
     _install $missing || return 1
   fi
   _require_rust || return 1
-  # RocksDB's C++ is most of a cold build; ccache keeps it across target folders and profiles.
+  # RocksDB's C++ is most of a cold build; ccache keeps it across target folders and profiles. Only compilers of C and C++
+  # are to be found there, so the toolchain's own folder stays first.
   if [ -d /usr/lib/ccache ]; then
-    export PATH="/usr/lib/ccache:$PATH"
+    local toolchain
+    toolchain=$(dirname "$(command -v cargo)")
+    export PATH="$toolchain:/usr/lib/ccache:$PATH"
   fi
 }

@@ -20,7 +20,8 @@ fi
 export MILLRACE_TEST_PYTHON="$venv/bin/python"
 
 say "build the program under test"
-cargo build --locked -p millrace-server --bin millrace
+# All members are selected, so that tests and demo share one build of every dependency.
+cargo build --locked --workspace --bin millrace
 
 say "tests (random ones print MILLRACE_TEST_SEED; set it to repeat a run)"
 if [ $# -eq 0 ]; then
