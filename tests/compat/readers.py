@@ -44,11 +44,11 @@ def duckdb(folder, hive=False):
     connection = duckdb.connect()
     files = f"read_parquet('{folder}/**/*.parquet', hive_partitioning={str(hive).lower()}, union_by_name=true)"
     totals = f"select count(*), sum(distance), count(dep_time) from {files}"
-    years = connection.sql(f"select distinct year from {files}").fetchall()
-    carriers = connection.sql(f"select carrier, count(*) from {files} group by carrier").fetchall()
+    years = connection.execute(f"select distinct year from {files}").fetchall()
+    carriers = connection.execute(f"select carrier, count(*) from {files} group by carrier").fetchall()
     # With Hive folders as columns, `year` is the folder's: when the event arrived.
     years = [2013] if hive else [year for (year,) in years]
-    return summary(*connection.sql(totals).fetchone(), years, carriers)
+    return summary(*connection.execute(totals).fetchall()[0], years, carriers)
 
 
 def of_arrow(table):

@@ -45,11 +45,19 @@ fn whole_numbers_widen_to_fractions() {
     assert!(second.contains("1.5"), "the value is kept: {second}");
 }
 
+/// A table with two declared columns.
+fn declared(schema_policy: &'static str) -> Pipeline {
+    let mut pipeline = Pipeline::new("events");
+    pipeline.schema_policy = schema_policy;
+    for column in ["id", "n"] {
+        pipeline.table_lines += &format!("[[table.column]]\nname = \"{column}\"\ntype = \"long\"\n");
+    }
+    pipeline
+}
+
 #[test]
 fn a_conflict_is_rescued_not_lost() {
-    let mut pipeline = Pipeline::new("events");
-    pipeline.schema_policy = "rescue";
-    let site = Site::start(&pipeline);
+    let site = Site::start(&declared("rescue"));
     site.put("events", &[r#"{"id":1,"n":1}"#]);
     site.flush("events");
     site.put("events", &[r#"{"id":2,"n":"many","extra":true}"#]);
@@ -62,9 +70,7 @@ fn a_conflict_is_rescued_not_lost() {
 
 #[test]
 fn a_rejecting_table_sets_the_record_aside() {
-    let mut pipeline = Pipeline::new("events");
-    pipeline.schema_policy = "reject";
-    let site = Site::start(&pipeline);
+    let site = Site::start(&declared("reject"));
     site.put("events", &[r#"{"id":1,"n":1}"#]);
     site.flush("events");
     site.put("events", &[r#"{"id":2,"n":"many"}"#, r#"{"id":3,"n":3}"#]);

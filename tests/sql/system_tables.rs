@@ -10,7 +10,7 @@ fn system_tables_answer() {
         ("select count(*) from system.shards", 2),
         ("select count(*) from system.deliveries", 1),
         ("select count(*) from system.snapshots", 2),
-        ("select count(*) from system.streams where name = 'flights'", 1),
+        ("select count(*) from system.streams where stream = 'flights'", 1),
         ("select sum(next_offset) from system.shards", FLIGHTS as i64),
     ];
     for (query, wanted) in cases {
