@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
+use arrow::ipc::reader::StreamReader;
 use millrace_server::config::Settings;
 use millrace_server::serve::{self, Running};
 use serde_json::Value;
@@ -249,4 +250,46 @@ async fn a_pipeline_that_breaks_a_rule_is_refused_by_its_place() {
     assert_eq!(site.json(&["stream", "list"]).await.as_array().unwrap().len(), 0, "nothing was changed");
     let told = site.fail(1, &["apply", "-f", "/nonexistent.toml"]).await;
     assert!(told.contains("/nonexistent.toml"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sql_answer_comes_in_each_format_and_tells_its_rows() {
+    let site = Site::start().await;
+    let pipeline = site.file("pipeline.toml", PIPELINE.as_bytes());
+    site.succeed(&["apply", "-f", &pipeline]).await;
+    let lines: String = (0..10).map(|n| format!("{{\"carrier\":\"C{}\",\"flight\":{n}}}\n", n % 2)).collect();
+    let file = site.file("flights.json", lines.as_bytes());
+    site.succeed(&["put", "flights", &file]).await;
+
+    let statement = "select carrier, sum(flight) as total from flights group by carrier order by carrier";
+    let output = site.run(&["sql", statement]).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(text.contains("| carrier | total |") && text.contains("| C1      | 25    |"), "{text}");
+    assert!(stderr(&output).starts_with("2 rows in "), "{}", stderr(&output));
+
+    let csv = site.succeed(&["sql", statement, "-o", "csv"]).await;
+    assert_eq!(csv, "carrier,total\nC0,20\nC1,25\n");
+    let json = site.succeed(&["sql", statement, "-o", "json"]).await;
+    assert_eq!(json, "{\"carrier\":\"C0\",\"total\":20}\n{\"carrier\":\"C1\",\"total\":25}\n");
+    let empty = site.succeed(&["sql", "select carrier from flights where flight > 99", "-o", "csv"]).await;
+    assert_eq!(empty, "carrier\n");
+
+    let mut command = site.command(&["sql", "-", "-o", "arrow"]);
+    let arrow = tokio::task::spawn_blocking(move || {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(statement.as_bytes()).unwrap();
+        child.wait_with_output().unwrap().stdout
+    });
+    let arrow = arrow.await.unwrap();
+    let batches = StreamReader::try_new(arrow.as_slice(), None).unwrap();
+    assert_eq!(batches.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 2);
+
+    site.succeed(&["delivery", "flush", "flights"]).await;
+    let tables = site.json(&["table", "list"]).await;
+    assert_eq!((&tables[0]["name"], &tables[0]["rows"]), (&Value::from("flights"), &Value::from(10)));
+    assert!(site.succeed(&["table", "describe", "flights"]).await.contains("carrier"));
+    assert!(site.fail(1, &["sql", "selec 1"]).await.starts_with("error: "));
+    assert!(site.fail(1, &["sql", "select nonesuch from flights"]).await.contains("nonesuch"));
+    assert_eq!(site.fail(2, &["sql", "  "]).await, "error: the statement is empty\n");
 }
