@@ -86,6 +86,8 @@ impl Drop for Watch {
 
 /// The sum of a metric over all operators of a plan.
 fn total(plan: &Arc<dyn ExecutionPlan>, metric: &str) -> u64 {
-    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name(metric)).map_or(0, |sum| sum.as_usize() as u64);
+    // By the value's own name: the sum that DataFusion makes by name leaves spills out.
+    let sum = plan.metrics().and_then(|metrics| metrics.sum(|part| part.value().name() == metric));
+    let own = sum.map_or(0, |sum| sum.as_usize() as u64);
     plan.children().into_iter().fold(own, |sum, child| sum + total(child, metric))
 }
