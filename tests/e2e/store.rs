@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millrace_tests::listing;
 use millrace_tests::pipeline::Pipeline;
-use millrace_tests::s3::S3Server;
+use millrace_tests::s3::{Minio, S3Server};
 use millrace_tests::server::ServerSettings;
 use millrace_tests::wait;
 
@@ -37,6 +37,25 @@ fn a_table_on_s3_is_delivered_queried_and_listed() {
     site.flush("events");
     assert_eq!(site.count("events"), 1000);
     assert_eq!(listing::rows(&listing::read(&store.bucket_folder())), 1000);
+    let _proof = site.run(&["verify", "events"]).ok();
+}
+
+#[test]
+fn a_table_on_minio_is_delivered_and_queried() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some(store) = Minio::start(folder.path()) else {
+        eprintln!(
+            "NOT RUN: MinIO is not installed here (tests/src/s3/minio.rs says how); another S3 server was tested"
+        );
+        return;
+    };
+    let site = Site::start_with(|settings| store.as_store(ServerSettings::new(&settings.data_dir)));
+    site.apply(&Pipeline::new("events"));
+    site.put_lines("events", events(0..1000));
+    site.flush("events");
+    site.put_lines("events", events(1000..2000));
+    site.flush("events");
+    assert_eq!(site.count("events"), 2000);
     let _proof = site.run(&["verify", "events"]).ok();
 }
 

@@ -12,6 +12,11 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
+    /// As the user named it.
+    pub(super) fn url(&self) -> &str {
+        &self.endpoint
+    }
+
     /// A client of the server; connects on first use.
     pub(super) fn client(&self) -> Result<Client> {
         Client::connect(&self.endpoint).map_err(Failure::usage)

@@ -15,12 +15,13 @@ pub struct Failure {
     message: Option<String>,
     hint: Option<String>,
     code: u8,
+    unreachable: bool,
 }
 
 impl Failure {
     /// The command did not do what it was asked to: exit code 1.
     pub fn new(message: impl fmt::Display) -> Self {
-        Self { message: Some(message.to_string()), hint: None, code: 1 }
+        Self { message: Some(message.to_string()), hint: None, code: 1, unreachable: false }
     }
 
     /// The command was asked wrongly: exit code 2.
@@ -31,13 +32,22 @@ impl Failure {
     /// The command has said all there is to say: only an exit code.
     #[must_use]
     pub const fn silent(code: u8) -> Self {
-        Self { message: None, hint: None, code }
+        Self { message: None, hint: None, code, unreachable: false }
     }
 
     /// The same failure with what its user can do about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl fmt::Display) -> Self {
         self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// The same failure; where no server was reached, with the endpoint that was tried.
+    #[must_use]
+    pub fn at(mut self, endpoint: &str) -> Self {
+        if let Some(message) = self.message.as_mut().filter(|_| self.unreachable) {
+            *message = format!("{endpoint}: {message}");
+        }
         self
     }
 
@@ -73,8 +83,9 @@ impl From<io::Error> for Failure {
 
 impl From<millrace_client::Error> for Failure {
     fn from(error: millrace_client::Error) -> Self {
+        let unreachable = error.kind() == Kind::Unavailable && !error.may_have_applied();
         let hint = match error.kind() {
-            Kind::Unavailable if !error.may_have_applied() => Some(
+            _ if unreachable => Some(
                 "is the server running? start it with `millrace serve`, or name it by --endpoint or MILLRACE_ENDPOINT",
             ),
             Kind::Unsupported => {
@@ -88,6 +99,6 @@ impl From<millrace_client::Error> for Failure {
             Some(after) => Self::new(format!("{error} (retry after {after:?})")),
             None => Self::new(error),
         };
-        Self { hint: hint.map(ToOwned::to_owned), ..failure }
+        Self { hint: hint.map(ToOwned::to_owned), unreachable, ..failure }
     }
 }

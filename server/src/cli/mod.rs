@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.at(cli.endpoint.url()).report(),
     }
 }
 

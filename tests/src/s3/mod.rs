@@ -3,8 +3,10 @@
 //! Signatures are checked. An object lies as a plain file at `<folder>/<bucket>/<key>`, so that a lister can read it.
 
 mod faults;
+mod minio;
 
 pub use faults::{Fault, Faults};
+pub use minio::Minio;
 
 use std::convert::Infallible;
 use std::io;
@@ -73,14 +75,19 @@ impl S3Server {
     /// `settings` with this server's bucket as the store.
     #[must_use]
     pub fn as_store(&self, settings: ServerSettings) -> ServerSettings {
-        settings
-            .env("MILLRACE_STORE_URL", format!("s3://{BUCKET}/tables"))
-            .env("MILLRACE_STORE_ENDPOINT", &self.endpoint)
-            .env("MILLRACE_STORE_REGION", "us-east-1")
-            .env("MILLRACE_STORE_ACCESS_KEY_ID", ACCESS_KEY_ID)
-            .env("MILLRACE_STORE_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
-            .env("MILLRACE_STORE_ALLOW_HTTP", "true")
+        as_store(&self.endpoint, settings)
     }
+}
+
+/// `settings` with the bucket of the S3 server at `endpoint` as the store.
+fn as_store(endpoint: &str, settings: ServerSettings) -> ServerSettings {
+    settings
+        .env("MILLRACE_STORE_URL", format!("s3://{BUCKET}/tables"))
+        .env("MILLRACE_STORE_ENDPOINT", endpoint)
+        .env("MILLRACE_STORE_REGION", "us-east-1")
+        .env("MILLRACE_STORE_ACCESS_KEY_ID", ACCESS_KEY_ID)
+        .env("MILLRACE_STORE_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+        .env("MILLRACE_STORE_ALLOW_HTTP", "true")
 }
 
 impl Drop for S3Server {

@@ -1,0 +1,63 @@
+//! MinIO as a process, where it is installed: the store that many sites run.
+//!
+//! Built from source, as no other is published: `go install github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c`, into a
+//! folder of the `PATH` or of `MILLRACE_CACHE` (`tools/bin`).
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::{ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY, as_store};
+use crate::server::ServerSettings;
+use crate::wait;
+
+/// A running MinIO; dropping it kills it.
+#[derive(Debug)]
+pub struct Minio {
+    child: Child,
+    endpoint: String,
+}
+
+impl Minio {
+    /// Starts one over `folder`, with one empty bucket; `None` where it is not installed.
+    ///
+    /// # Panics
+    /// When it is installed and does not start.
+    #[must_use]
+    pub fn start(folder: &Path) -> Option<Self> {
+        let program = program()?;
+        std::fs::create_dir_all(folder.join(BUCKET)).expect("the bucket's folder can be made");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let address = port.expect("a port is free").to_string();
+        let mut command = Command::new(program);
+        command.arg("server").arg(folder).args(["--quiet", "--address", &address]);
+        command.env("MINIO_ROOT_USER", ACCESS_KEY_ID).env("MINIO_ROOT_PASSWORD", SECRET_ACCESS_KEY);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let minio = Self { child, endpoint: format!("http://{address}") };
+        wait::until("MinIO to listen", Duration::from_secs(30), || TcpStream::connect(&address).ok());
+        Some(minio)
+    }
+
+    /// `settings` with its bucket as the store.
+    #[must_use]
+    pub fn as_store(&self, settings: ServerSettings) -> ServerSettings {
+        as_store(&self.endpoint, settings)
+    }
+}
+
+impl Drop for Minio {
+    fn drop(&mut self) {
+        // It may have exited already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    let cache = std::env::var_os("MILLRACE_CACHE").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/millrace")));
+    let of_path = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_else(Vec::new);
+    let folders = of_path.into_iter().chain(cache.map(|cache| cache.join("tools/bin")));
+    folders.map(|folder| folder.join("minio")).find(|program| program.is_file())
+}
