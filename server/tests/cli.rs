@@ -1,4 +1,5 @@
 //! The program as a user runs it, against a server in this process.
+#![expect(clippy::unwrap_used, reason = "a test says by its panic what failed")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};

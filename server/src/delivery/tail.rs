@@ -114,7 +114,7 @@ impl Deliveries {
         }
         let too_old = || TailError::TooOld { delivery: entry.name.clone() };
         let held = entry.held.from(ends).ok_or_else(too_old)?;
-        let mut batches: Vec<RecordBatch> = held.chunks.iter().filter_map(|chunk| rows(&**chunk)).collect();
+        let mut batches: Vec<RecordBatch> = held.chunks.iter().filter_map(|chunk| rows(chunk)).collect();
         let mut reserved = Vec::new();
         if !reached(&held.covered, upto) {
             let rest = self.convert_now(entry, &held.covered, upto, held.schema).await?;

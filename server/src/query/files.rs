@@ -78,10 +78,10 @@ impl DataFiles {
                 .map(|file| of(file, id).and_then(|bound| scalar(bound, field.data_type())))
                 .collect::<Option<Vec<_>>>()
         };
-        if let Some(least) = bounds(FileEntry::lower).and_then(|bounds| bounds.into_iter().min_by(|a, b| order(a, b))) {
+        if let Some(least) = bounds(FileEntry::lower).and_then(|bounds| bounds.into_iter().min_by(order)) {
             statistics.min_value = Precision::Inexact(least);
         }
-        if let Some(most) = bounds(FileEntry::upper).and_then(|bounds| bounds.into_iter().max_by(|a, b| order(a, b))) {
+        if let Some(most) = bounds(FileEntry::upper).and_then(|bounds| bounds.into_iter().max_by(order)) {
             statistics.max_value = Precision::Inexact(most);
         }
         statistics

@@ -57,7 +57,8 @@ impl Drop for Minio {
 fn program() -> Option<PathBuf> {
     let cache = std::env::var_os("MILLRACE_CACHE").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/millrace")));
-    let of_path = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_else(Vec::new);
-    let folders = of_path.into_iter().chain(cache.map(|cache| cache.join("tools/bin")));
-    folders.map(|folder| folder.join("minio")).find(|program| program.is_file())
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(cache.map(|cache| cache.join("tools/bin")));
+    let mut programs = folders.map(|folder| folder.join("minio"));
+    programs.find(|program| program.is_file())
 }

@@ -23,7 +23,7 @@ type Out = io::BufWriter<StdoutLock<'static>>;
 /// Writes one answer to stdout.
 pub(super) enum Writer {
     Table(Pages),
-    Csv(csv::Writer<Out>),
+    Csv(Box<csv::Writer<Out>>),
     Json(json::Writer<Out, LineDelimited>),
     Arrow(StreamWriter<Out>),
 }
@@ -37,7 +37,7 @@ impl Writer {
                 let mut writer = csv::WriterBuilder::new().with_header(true).build(out);
                 // An answer without rows still has its header.
                 writer.write(&RecordBatch::new_empty(SchemaRef::new(schema.clone()))).map_err(failed)?;
-                Self::Csv(writer)
+                Self::Csv(Box::new(writer))
             }
             SqlFormat::Json => Self::Json(WriterBuilder::new().with_explicit_nulls(true).build(out)),
             SqlFormat::Arrow => Self::Arrow(StreamWriter::try_new(out, schema).map_err(failed)?),

@@ -76,7 +76,7 @@ impl Site {
         let path = folder.path();
         let log = RocksLog::open(LogSettings::new(path.join("log"))).unwrap();
         let meta = RocksMeta::open(&path.join("meta")).unwrap();
-        let store = Store::open(&StoreSettings::of_url(&format!("file://{}/lake", path.display()))).unwrap();
+        let store = Store::open(&StoreSettings::of_url(format!("file://{}/lake", path.display()))).unwrap();
         Self::new(Arc::new(log), Arc::new(meta), store, Some(folder))
     }
 
@@ -164,8 +164,7 @@ fn read_parquet(bytes: Bytes) -> Vec<RecordBatch> {
 /// The values of the column `id`.
 pub(super) fn ids(batches: &[RecordBatch]) -> Vec<i64> {
     let of = |batch: &RecordBatch| {
-        let ids = batch.column_by_name("id").expect("rows have ids").as_primitive::<Int64Type>().values().to_vec();
-        ids
+        batch.column_by_name("id").expect("rows have ids").as_primitive::<Int64Type>().values().to_vec()
     };
     batches.iter().flat_map(of).collect()
 }

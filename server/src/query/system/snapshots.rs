@@ -39,7 +39,7 @@ struct Row {
 
 impl Row {
     fn new(table: &str, snapshot: SnapshotEntry) -> Self {
-        let totals = snapshot.batch.as_ref().map(|batch| batch.totals.clone());
+        let totals = snapshot.batch.as_ref().map(|batch| batch.totals);
         Self {
             table: table.to_owned(),
             snapshot_id: snapshot.id,
