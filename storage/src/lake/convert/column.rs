@@ -195,6 +195,11 @@ impl Column {
         matches!(self.widened, Some((by, _)) if by == row)
     }
 
+    /// Whether rows are filed under the column's value.
+    pub(super) fn is_event_time(&self) -> bool {
+        matches!(self.values, Values::Timestamptz(_, Some(_)))
+    }
+
     /// Whether the column, or one below it, is not what the table has.
     pub(super) fn is_evolved(&self) -> bool {
         let below = match &self.values {

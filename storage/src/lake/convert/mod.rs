@@ -155,6 +155,7 @@ impl Converter {
         columns.list.iter().for_each(|column| column::paths_of(column, "", &mut paths));
         let state = State {
             policy: settings.policy,
+            infers: columns.list.iter().all(Column::is_event_time),
             limits: settings.limits,
             column_count: paths.len(),
             paths: paths.into_iter().collect::<HashSet<_>>(),
@@ -201,6 +202,7 @@ impl Converter {
                 Err((cause, message)) => set_aside.push(SetAside { row, cause, message }),
             }
         }
+        self.state.infers &= kept == 0;
         if self.state.changes != changes {
             self.columns.list.iter_mut().for_each(Column::close);
             self.rebuild()?;
@@ -324,7 +326,7 @@ fn required_columns(columns: &mut Columns, time: &TimeSource) -> Result<Vec<usiz
             _ => return Err(Error::Invalid(format!("the event time {field:?} is no column of type timestamptz"))),
         }
     }
-    let is_required = |column: &Column| column.required || matches!(column.values, Values::Timestamptz(_, Some(_)));
+    let is_required = |column: &Column| column.required || column.is_event_time();
     Ok((0..columns.list.len()).filter(|index| is_required(&columns.list[*index])).collect())
 }
 

@@ -15,6 +15,8 @@ use crate::lake::schema::SchemaPolicy;
 /// What the reader keeps from row to row.
 pub(super) struct State {
     pub(super) policy: SchemaPolicy,
+    /// Nothing says yet which columns there are: those of the first batch become the schema, whatever the policy.
+    pub(super) infers: bool,
     pub(super) limits: ConvertLimits,
     /// The full paths of all columns, in lower case.
     pub(super) paths: HashSet<String>,
@@ -24,6 +26,13 @@ pub(super) struct State {
     pub(super) row: RowNumber,
     /// How often the schema changed.
     pub(super) changes: u64,
+}
+
+impl State {
+    /// Whether a record may bring columns and widen numbers.
+    fn grows(&self) -> bool {
+        self.infers || self.policy == SchemaPolicy::Evolve
+    }
 }
 
 /// Why a value could not be read.
@@ -205,7 +214,7 @@ impl<'j, 's> Reader<'j, 's> {
             }
             (_, Peek::Number | Peek::Null) => {
                 let text = self.json.read_number()?;
-                let (may_widen, number) = (self.state.policy == SchemaPolicy::Evolve, self.state.row);
+                let (may_widen, number) = (self.state.grows(), self.state.row);
                 let before = column.is_widened_by(number);
                 let pushed = scalar::push_number(column, text, may_widen, number);
                 self.state.changes += u64::from(column.is_widened_by(number) != before);
@@ -245,7 +254,7 @@ impl<'j, 's> Reader<'j, 's> {
             return Ok(self.json.read_null()?);
         }
         let start = self.json.index();
-        if self.state.policy == SchemaPolicy::Evolve {
+        if self.state.grows() {
             let shape = infer(&mut self.json, peek, depth, self.state.limits.nesting_depth_max)?;
             self.json.rewind(start);
             if let Some(shape) = shape {

@@ -67,7 +67,8 @@ pub fn is_system(name: &str) -> bool {
     [ARRIVAL_TIME, STREAM, SHARD, OFFSET, PARTITION_KEY, RESCUED].contains(&name)
 }
 
-/// What becomes of fields that the schema does not have, and of values that their column cannot take.
+/// What becomes of fields that the schema does not have, and of values that their column cannot take. A table without
+/// declared columns takes those of the first batch, whatever the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SchemaPolicy {
     /// New fields become columns, numbers widen; what conflicts goes to `_rescued`.

@@ -1,5 +1,7 @@
 //! New fields, conflicts and names, by policy.
 
+use serde_json::json;
+
 use super::*;
 
 #[test]
@@ -60,6 +62,20 @@ fn rescue_keeps_the_schema() {
         &[r#"{"a":1,"o":{"x":1},"_rescued":"{\"b\":[1],\"o\":{\"y\":2}}"}"#, r#"{"_rescued":"{\"a\":\"x\"}"}"#],
         &[],
     );
+}
+
+#[test]
+fn the_first_batch_gives_the_schema_where_nothing_is_declared() {
+    for (policy, rows_kept, set_aside) in [(SchemaPolicy::Rescue, 1, 0), (SchemaPolicy::Reject, 0, 1)] {
+        let mut converter = converter(with_policy(policy));
+        let nothing = converter.convert(rows(&["no JSON"])).unwrap();
+        assert_eq!((nothing.batch.num_rows(), nothing.set_aside.len()), (0, 1));
+        let first = converter.convert(rows(&[r#"{"a":1}"#, r#"{"a":2,"b":"x"}"#])).unwrap();
+        assert_eq!(read_back(&first.batch), [json!({"a": 1}), json!({"a": 2, "b": "x"})]);
+        let second = converter.convert(rows(&[r#"{"a":3,"c":true}"#])).unwrap();
+        assert_eq!((second.batch.num_rows(), second.set_aside.len()), (rows_kept, set_aside), "{policy:?}");
+        assert!(second.batch.column_by_name("c").is_none());
+    }
 }
 
 #[test]
