@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// Operators and keywords of one statement. Each may nest an expression one deeper, and expressions are walked by
 /// recursion: with the stack of a query thread this many are safe. Values, names and the items of lists are not counted.
-pub(super) const OPERATORS_MAX: usize = 2000;
+pub(super) const OPERATORS_MAX: usize = 1000;
 
 /// Refuses statements that are too long or too deep, without recursion.
 pub(super) fn check_text(sql: &str, settings: &QuerySettings) -> Result<()> {
