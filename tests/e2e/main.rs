@@ -7,5 +7,6 @@ mod limits;
 mod bad_records;
 mod disk;
 mod store;
+mod exports;
 mod subscribe;
 mod deploy;

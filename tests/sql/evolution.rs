@@ -69,6 +69,19 @@ fn a_conflict_is_rescued_not_lost() {
 }
 
 #[test]
+fn the_first_batch_declares_where_nothing_else_does() {
+    let mut pipeline = Pipeline::new("events");
+    pipeline.schema_policy = "rescue";
+    let site = Site::start(&pipeline);
+    site.put("events", &[r#"{"id":1,"n":1}"#]);
+    site.flush("events");
+    site.put("events", &[r#"{"id":2,"n":"many"}"#]);
+    site.flush("events");
+    assert_eq!(site.number("select n from events where id = 1"), 1);
+    assert_eq!(site.number("select count(*) from events where id = 2 and n is null and _rescued like '%many%'"), 1);
+}
+
+#[test]
 fn a_rejecting_table_sets_the_record_aside() {
     let site = Site::start(&declared("reject"));
     site.put("events", &[r#"{"id":1,"n":1}"#]);
