@@ -19,13 +19,26 @@ if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
 fi
 export MILLRACE_TEST_PYTHON="$venv/bin/python"
 
+minio="$MILLRACE_CACHE/tools/bin/minio"
+if [ ! -x "$minio" ] && command -v go >/dev/null; then
+  say "MinIO from source into ${minio%/*} (once; some minutes)"
+  GOBIN="${minio%/*}" go install github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c || true
+fi
+
 say "build the program under test"
 # All members are selected, so that tests and demo share one build of every dependency.
 cargo build --locked --workspace --bin millrace
 
 say "tests (random ones print MILLRACE_TEST_SEED; set it to repeat a run)"
+not_run=()
+docker compose version >/dev/null 2>&1 || not_run+=("docker compose over compose.yaml: not installed")
 if [ $# -eq 0 ]; then
   set -- --workspace
+  if [ ! -x "$minio" ]; then
+    not_run+=("MinIO as the store: not installed, and no go to build it with; another S3 server is tested")
+    set -- "$@" -- --skip a_table_on_minio
+  fi
 fi
 # One suite after the other, so that a whole program under test has the cores for itself.
 cargo test --locked --no-fail-fast "$@"
+for what in "${not_run[@]}"; do echo "NOT RUN: $what"; done

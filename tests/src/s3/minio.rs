@@ -1,7 +1,5 @@
-//! MinIO as a process, where it is installed: the store that many sites run.
-//!
-//! Built from source, as no other is published: `go install github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c`, into a
-//! folder of the `PATH` or of `MILLRACE_CACHE` (`tools/bin`).
+//! MinIO as a process: the store that many sites run. `tests/run.sh` builds it from source, as no program is published any
+//! more, into `tools/bin` of `MILLRACE_CACHE`; one on the `PATH` serves too.
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -20,13 +18,13 @@ pub struct Minio {
 }
 
 impl Minio {
-    /// Starts one over `folder`, with one empty bucket; `None` where it is not installed.
+    /// Starts one over `folder`, with one empty bucket.
     ///
     /// # Panics
-    /// When it is installed and does not start.
+    /// When it is not installed, or does not start.
     #[must_use]
-    pub fn start(folder: &Path) -> Option<Self> {
-        let program = program()?;
+    pub fn start(folder: &Path) -> Self {
+        let program = program().expect("MinIO is installed: tests/run.sh does it where there is go");
         std::fs::create_dir_all(folder.join(BUCKET)).expect("the bucket's folder can be made");
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = port.expect("a port is free").to_string();
@@ -36,7 +34,7 @@ impl Minio {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
         let minio = Self { child, endpoint: format!("http://{address}") };
         wait::until("MinIO to listen", Duration::from_secs(30), || TcpStream::connect(&address).ok());
-        Some(minio)
+        minio
     }
 
     /// `settings` with its bucket as the store.
