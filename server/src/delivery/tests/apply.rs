@@ -1,6 +1,6 @@
 //! Applying pipelines: once, again, changed, and wrong.
 
-use super::site::{PIPELINE, Site};
+use super::site::{PIPELINE, Site, event};
 use crate::delivery::{Action, Change};
 use crate::error::Kind;
 
@@ -55,9 +55,13 @@ async fn a_change_shows_its_diff_and_takes_effect_at_a_batch_border() {
     broken += more_broken;
     process.deliveries.flush("d").await.unwrap();
     assert!(process.deliveries.describe("d").await.unwrap().spec_toml.contains("10m"));
-    // Under the policy `rescue` no field became a column: the ids are in `_rescued` alone.
+    // The first batch gave the table its columns. Under the policy `rescue` a later field is in `_rescued` alone.
+    process.append(0, vec![event(60).replacen('{', r#"{"late":1,"#, 1)]).await;
+    rows.push(60);
+    process.deliveries.flush("d").await.unwrap();
     let loaded = process.catalog.load(&super::site::table()).await.unwrap();
-    assert!(loaded.metadata().current_schema().field_by_name("id").is_none());
+    let schema = loaded.metadata().current_schema();
+    assert!(schema.field_by_name("id").is_some() && schema.field_by_name("late").is_none());
     let verified = process.deliveries.verify("d").await.unwrap();
     assert_eq!(verified.faults, Vec::<String>::new());
     assert_eq!((verified.totals.rows, verified.totals.set_aside), (rows.len() as u64, broken as u64));
