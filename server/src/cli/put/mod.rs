@@ -58,6 +58,8 @@ struct Summary {
     records: u64,
     bytes: u64,
     failed: u64,
+    /// Of those that failed: how many may be stored nevertheless.
+    unknown: u64,
     seconds: f64,
     megabytes_per_second: f64,
     /// Lines without the key's field.
@@ -96,6 +98,7 @@ pub(super) async fn run(args: PutArgs, endpoint: &Endpoint) -> Result<()> {
         records: counts.stored,
         bytes: counts.bytes,
         failed: counts.failed,
+        unknown: counts.unknown,
         seconds: took.as_secs_f64(),
         megabytes_per_second,
         random_keys,
@@ -134,7 +137,14 @@ fn judge(summary: &Summary, end: End, file: &str) -> Result<()> {
     if let Some(first) = &summary.first_failure {
         let all = summary.records + summary.failed;
         let failed = format!("{} of {} records failed", count(summary.failed), count(all));
-        return Err(Failure::new(format!("{failed}, the first so: {first}")));
+        let failure = Failure::new(format!("{failed}, the first so: {first}"));
+        if summary.unknown == 0 {
+            return Err(failure);
+        }
+        return Err(failure.with_hint(format!(
+            "{} of them were on their way when the connection broke and may be stored; putting them again may double them",
+            count(summary.unknown)
+        )));
     }
     if matches!(end, End::Interrupted) {
         remark("interrupted; what is counted above is durable");

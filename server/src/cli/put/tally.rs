@@ -26,6 +26,8 @@ pub(super) struct Counts {
     pub(super) stored: u64,
     pub(super) bytes: u64,
     pub(super) failed: u64,
+    /// Of those that failed: how many may be stored nevertheless.
+    pub(super) unknown: u64,
     pub(super) first_failure: Option<String>,
 }
 
@@ -73,6 +75,7 @@ async fn count(mut receiver: mpsc::Receiver<Vec<Fate>>, hopeless: Arc<AtomicBool
                         if matches!(error.kind(), Kind::NotFound | Kind::Denied | Kind::Unsupported) {
                             hopeless.store(true, Ordering::Relaxed);
                         }
+                        counts.unknown += u64::from(error.may_have_applied());
                         counts.fail(number, error.message());
                     }
                 },
