@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -48,10 +49,21 @@ impl Lake {
     /// What the spill folder holds.
     pub(crate) fn spilled_files(&self) -> usize {
         fn count(folder: &std::path::Path) -> usize {
-            let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            // A folder may be removed while it is read.
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
             entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
         }
         count(&self.folder.path().join("spill"))
+    }
+
+    /// Waits until the spill folder is empty: the tasks of a query that failed end after it.
+    pub(crate) async fn nothing_is_spilled(&self) {
+        let emptied = async {
+            while self.spilled_files() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), emptied).await.expect("the spill folder is emptied within 30 s");
     }
 
     pub(crate) fn leave_in_spill_folder(&self) {

@@ -32,7 +32,7 @@ async fn a_big_sort_spills_and_cleans_up() {
     let answer = ask(&engine, BIG_SORT).await.unwrap();
     assert_eq!(answer, json!([{"r": 1_000_000, "m": "some text to sort by 999999", "c": 1_000_000}]));
     assert!(lake.metric("millrace_query_spilled_bytes_total") > 1e6);
-    assert_eq!(lake.spilled_files(), 0);
+    lake.nothing_is_spilled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +46,7 @@ async fn a_spill_past_the_limit_is_refused_by_name() {
     let error = ask(&engine(&lake, settings), BIG_SORT).await.unwrap_err();
     assert_eq!(error.kind(), &Kind::FailedPrecondition);
     assert!(error.to_string().contains("query.spill_bytes_max"), "{error}");
-    assert_eq!(lake.spilled_files(), 0);
+    lake.nothing_is_spilled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
