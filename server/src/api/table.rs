@@ -6,7 +6,7 @@ use millrace_proto::v1::table_service_server::TableService;
 use millrace_proto::v1::{
     Column, DescribeTableRequest, DescribeTableResponse, ListTablesRequest, ListTablesResponse, Table,
 };
-use millrace_storage::catalog::{Catalog, Error as CatalogError, TableName, snapshots};
+use millrace_storage::catalog::{Catalog, TableName, snapshots};
 use tonic::{Request, Response, Status};
 
 use crate::error::Result;
@@ -23,15 +23,8 @@ impl TableHandler {
     }
 
     async fn list(&self) -> Result<Vec<Table>> {
-        let mut tables = Vec::new();
-        for name in self.catalog.list().await? {
-            match self.catalog.load(&name).await {
-                // Dropped between the two calls.
-                Err(CatalogError::NotFound { .. }) => {}
-                table => tables.push(Table { columns: Vec::new(), ..describe(&name, &table?)? }),
-            }
-        }
-        Ok(tables)
+        let tables = self.catalog.load_all().await?;
+        tables.iter().map(|(name, table)| Ok(Table { columns: Vec::new(), ..describe(name, table)? })).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Table> {

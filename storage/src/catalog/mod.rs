@@ -100,6 +100,18 @@ impl Catalog {
         Ok(self.load_with_pointer(name).await?.table)
     }
 
+    /// The newest committed state of every table, by name; one that is dropped meanwhile is left out.
+    pub async fn load_all(&self) -> Result<Vec<(TableName, Table)>> {
+        let mut tables = Vec::new();
+        for name in self.list().await? {
+            match self.load(&name).await {
+                Err(Error::NotFound { .. }) => {}
+                table => tables.push((name, table?)),
+            }
+        }
+        Ok(tables)
+    }
+
     /// A table's declaration, as it was last set; empty where nobody declared it.
     pub async fn spec(&self, name: &TableName) -> Result<String> {
         let pointer = keys::get(&*self.meta, &name.key()).await?;

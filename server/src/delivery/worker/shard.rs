@@ -12,6 +12,8 @@ use super::retry::Streak;
 
 /// So many waiting records are read at once, without waiting for more.
 const READY_RECORDS: u64 = 1_000;
+/// So many waiting bytes likewise, going by the size of the records before.
+const READY_BYTES: u64 = 1 << 20;
 /// Fewer are waited for this long, because small chunks cost more; and longer where batches are cut seldom, so that a shard
 /// has at most [`CHUNKS_OF_AN_INTERVAL`] of them in a batch. A query or a flush that needs them does not wait.
 const LINGER_MIN: Duration = Duration::from_millis(250);
@@ -20,11 +22,6 @@ const CHUNKS_OF_AN_INTERVAL: u32 = 128;
 const RECORD_BYTES_GUESS: u64 = 1_024;
 /// The least that a read asks for.
 const READ_BYTES_MIN: u64 = 256 << 10;
-
-/// How long few records wait for more.
-fn linger(interval: Duration) -> Duration {
-    interval.min(LINGER_MIN.max(interval / CHUNKS_OF_AN_INTERVAL))
-}
 
 /// A shard as a worker reads it.
 #[derive(Debug)]
@@ -35,14 +32,15 @@ pub(crate) struct Shard {
     tail: watch::Receiver<Offset>,
     /// When the worker first saw a record that it has not read.
     pub(crate) waiting_since: Option<Instant>,
-    record_bytes: u64,
+    /// The mean of the last chunk; `None` before the first.
+    record_bytes: Option<u64>,
     failing: Option<(Streak, Instant)>,
 }
 
 impl Shard {
     /// A shard to read from an offset on.
     pub(crate) fn new(key: ShardKey, read_to: Offset, tail: watch::Receiver<Offset>) -> Self {
-        Self { key, read_to, tail, waiting_since: None, record_bytes: RECORD_BYTES_GUESS, failing: None }
+        Self { key, read_to, tail, waiting_since: None, record_bytes: None, failing: None }
     }
 
     /// The offset that the shard's next record gets.
@@ -69,17 +67,28 @@ impl Shard {
     /// When the shard is to be read: at once when much waits or `upto` is not reached, soon when little does.
     pub(crate) fn due_at(&self, now: Instant, interval: Duration, upto: Offset) -> Option<Instant> {
         let since = self.waiting_since?;
-        let urgent = self.read_to < upto || self.next().since(self.read_to) >= READY_RECORDS;
-        let due = if urgent { now } else { since + linger(interval) };
+        let records = self.next().since(self.read_to);
+        let urgent = self.read_to < upto || records >= READY_RECORDS || self.waiting_bytes(records) >= READY_BYTES;
+        let due = if urgent { now } else { since + self.linger(interval) };
         Some(match &self.failing {
             Some((_, retry_at)) => due.max(*retry_at),
             None => due,
         })
     }
 
+    /// How long few records wait for more. Not long before the first chunk tells how large records are.
+    fn linger(&self, interval: Duration) -> Duration {
+        let seldom = if self.record_bytes.is_some() { interval / CHUNKS_OF_AN_INTERVAL } else { Duration::ZERO };
+        interval.min(LINGER_MIN.max(seldom))
+    }
+
+    fn waiting_bytes(&self, records: u64) -> u64 {
+        records.saturating_mul(self.record_bytes.unwrap_or(RECORD_BYTES_GUESS))
+    }
+
     /// How many bytes the next read may ask for, so that it reserves no more than it needs.
     pub(crate) fn read_bytes(&self) -> usize {
-        let waiting = self.next().since(self.read_to).saturating_mul(self.record_bytes).saturating_mul(2);
+        let waiting = self.waiting_bytes(self.next().since(self.read_to)).saturating_mul(2);
         usize::try_from(waiting.max(READ_BYTES_MIN)).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX)
     }
 
@@ -89,7 +98,7 @@ impl Shard {
         self.waiting_since = None;
         self.failing = None;
         if let Some(mean) = chunk.totals.bytes_in.checked_div(chunk.totals.records) {
-            self.record_bytes = mean.max(1);
+            self.record_bytes = Some(mean.max(1));
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use millrace_storage::catalog::Error as CatalogError;
 use serde::Serialize;
 
 use super::super::tables::Tables;
@@ -48,11 +47,7 @@ impl SystemTable for Files {
     async fn rows(&self) -> Result<Vec<RecordBatch>> {
         let catalog = self.tables.catalog();
         let mut all = Vec::new();
-        for name in catalog.list().await? {
-            let table = match catalog.load(&name).await {
-                Err(CatalogError::NotFound { .. }) => continue,
-                table => table?,
-            };
+        for (name, table) in catalog.load_all().await? {
             let name = name.to_string();
             let files = catalog.files(&table).await?;
             let rows = files.entries.iter().map(|file| Row {

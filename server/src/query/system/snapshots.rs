@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use millrace_storage::catalog::{Error as CatalogError, SnapshotEntry, snapshots};
+use millrace_storage::catalog::{SnapshotEntry, snapshots};
 use serde::Serialize;
 
 use super::super::tables::Tables;
@@ -87,13 +87,8 @@ impl SystemTable for Snapshots {
     }
 
     async fn rows(&self) -> Result<Vec<RecordBatch>> {
-        let catalog = self.tables.catalog();
         let mut all = Vec::new();
-        for name in catalog.list().await? {
-            let table = match catalog.load(&name).await {
-                Err(CatalogError::NotFound { .. }) => continue,
-                table => table?,
-            };
+        for (name, table) in self.tables.catalog().load_all().await? {
             let name = name.to_string();
             let rows: Vec<Row> = snapshots(&table)?.into_iter().map(|snapshot| Row::new(&name, snapshot)).collect();
             all.extend(batches(&self.schema(), &rows)?);
