@@ -1,4 +1,4 @@
-//! What the disk takes: raw writes into a preallocated file, with one `fdatasync` after each group.
+//! What the disk takes: raw writes into a preallocated file or appended to one, with one `fdatasync` after each group.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -23,6 +23,19 @@ pub fn synced_writes(folder: &Path, group_bytes: usize, groups: usize) -> io::Re
     }
     file.sync_all()?;
     file.seek(SeekFrom::Start(0))?;
+    timed(file, &path, group_bytes, groups)
+}
+
+/// The time of each append and sync of `group_bytes` to a file that grows with them.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn synced_appends(folder: &Path, group_bytes: usize, groups: usize) -> io::Result<Vec<Duration>> {
+    let path = folder.join("raw-appends");
+    timed(File::create(&path)?, &path, group_bytes, groups)
+}
+
+fn timed(mut file: File, path: &Path, group_bytes: usize, groups: usize) -> io::Result<Vec<Duration>> {
     let mut group = vec![0; group_bytes];
     rand::rng().fill_bytes(&mut group);
     let mut times = Vec::with_capacity(groups);
@@ -33,6 +46,6 @@ pub fn synced_writes(folder: &Path, group_bytes: usize, groups: usize) -> io::Re
         times.push(start.elapsed());
     }
     drop(file);
-    std::fs::remove_file(&path)?;
+    std::fs::remove_file(path)?;
     Ok(times)
 }

@@ -7,5 +7,5 @@ pub mod machine;
 pub mod percentile;
 pub mod disk;
 pub mod load;
-pub mod redis;
+pub mod peers;
 pub mod site;

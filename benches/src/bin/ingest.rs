@@ -1,4 +1,5 @@
-//! Durable ingest through gRPC against what the same disk takes raw, and against Redis Streams with `appendfsync always`.
+//! Durable ingest through gRPC against what the same disk takes raw, and against the logs of others, each of which syncs
+//! what it acknowledges: Redis Streams, NATS JetStream, Apache Kafka.
 //!
 //! 1 KiB records, batches of 500, 8 producers; client and server share the machine.
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
@@ -8,7 +9,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use millrace_benches::load::{self, Acknowledged, Load};
-use millrace_benches::redis::Redis;
+use millrace_benches::peers::Workload;
+use millrace_benches::peers::kafka::Kafka;
+use millrace_benches::peers::nats::Nats;
+use millrace_benches::peers::redis::Redis;
 use millrace_benches::site::{Site, metric};
 use millrace_benches::{disk, machine};
 
@@ -36,20 +40,16 @@ async fn main() -> std::io::Result<()> {
     std::fs::create_dir_all(&arguments.folder)?;
     println!("{}", machine::describe(&arguments.folder));
     let (millrace, group_bytes) = millrace(&arguments).await;
-    let raw = raw(&arguments, group_bytes)?;
-    println!(
-        "ratio to raw writes with one fdatasync per {} KiB group: {:.2} (wanted: 0.50 or more)",
-        group_bytes / 1024,
-        millrace.megabytes_per_second() / raw
-    );
-    match redis(&arguments).await? {
-        Some(redis) => println!(
-            "ratio to Redis Streams, appendfsync always: {:.2} (wanted: more than 1.00)",
-            millrace.records_per_second() / redis.records_per_second()
-        ),
-        None => println!("SKIPPED: redis-server is not installed, so there is no comparison with Redis Streams"),
+    for (limit, times) in [("writes to a preallocated file", Raw::Preallocated), ("appends", Raw::Appended)] {
+        let raw = raw(&arguments, group_bytes, times)?;
+        println!(
+            "raw {limit}, one fdatasync per {} KiB group: {raw:.0} MB/s; ratio {:.2} (wanted: {} or more)",
+            group_bytes / 1024,
+            millrace.megabytes_per_second() / raw,
+            times.wanted()
+        );
     }
-    Ok(())
+    peers(&arguments, millrace.records_per_second()).await
 }
 
 /// Millrace's side, and how many bytes it wrote per sync.
@@ -78,22 +78,67 @@ async fn millrace(arguments: &Arguments) -> (Acknowledged, usize) {
     (done, group_bytes)
 }
 
-fn raw(arguments: &Arguments, group_bytes: usize) -> std::io::Result<f64> {
-    // As many groups as fit into the time at 400 MB/s, at most 8 GB.
-    let groups = (400_000_000 * arguments.seconds as usize).min(8_000_000_000) / group_bytes;
-    let times = disk::synced_writes(&arguments.folder, group_bytes, groups)?;
-    let rate = (group_bytes * groups) as f64 / 1e6 / times.iter().sum::<Duration>().as_secs_f64();
-    println!("raw writes to a preallocated file: {rate:.0} MB/s");
-    Ok(rate)
+/// A limit that the disk sets.
+#[derive(Debug, Clone, Copy)]
+enum Raw {
+    Preallocated,
+    Appended,
 }
 
-async fn redis(arguments: &Arguments) -> std::io::Result<Option<Acknowledged>> {
+impl Raw {
+    const fn wanted(self) -> &'static str {
+        match self {
+            Self::Preallocated => "0.50",
+            Self::Appended => "0.75",
+        }
+    }
+}
+
+/// Megabytes a second.
+fn raw(arguments: &Arguments, group_bytes: usize, limit: Raw) -> std::io::Result<f64> {
+    // As many groups as fit into the time at 400 MB/s, at most 8 GB.
+    let groups = (400_000_000 * arguments.seconds as usize).min(8_000_000_000) / group_bytes;
+    let times = match limit {
+        Raw::Preallocated => disk::synced_writes(&arguments.folder, group_bytes, groups)?,
+        Raw::Appended => disk::synced_appends(&arguments.folder, group_bytes, groups)?,
+    };
+    Ok((group_bytes * groups) as f64 / 1e6 / times.iter().sum::<Duration>().as_secs_f64())
+}
+
+/// The same records, batches and clients to the logs of others; each stores at least some seconds' worth.
+async fn peers(arguments: &Arguments, ours: f64) -> std::io::Result<()> {
+    let workload = Workload {
+        producers: arguments.producers,
+        batch_records: arguments.batch_records,
+        record_bytes: arguments.record_bytes,
+        duration: Duration::from_secs(arguments.seconds),
+    };
+    let against = |peer: &str, rate: Option<f64>| match rate {
+        Some(rate) => println!("{peer}: {rate:.0} records/s; ratio {:.2} (wanted: more than 1.00)", ours / rate),
+        None => println!("SKIPPED: {peer} is not installed (benches/peers.sh), so there is no comparison with it"),
+    };
     let folder = tempfile::tempdir_in(&arguments.folder)?;
-    let Some(server) = Redis::start(folder.path())? else { return Ok(None) };
-    let duration = Duration::from_secs(arguments.seconds);
-    let done = server.run(arguments.producers, arguments.batch_records, arguments.record_bytes, duration).await?;
-    report("Redis Streams, appendfsync always", &done);
-    Ok(Some(done))
+    let redis = match Redis::start(folder.path())? {
+        Some(redis) => Some(redis.run(workload).await?.records_per_second()),
+        None => None,
+    };
+    against("Redis Streams, appendfsync always", redis);
+    for (way, messages_per_second) in [("async", 2_000), ("atomic", 40_000)] {
+        let folder = tempfile::tempdir_in(&arguments.folder)?;
+        let messages = messages_per_second * arguments.seconds as usize;
+        let nats = match Nats::start(folder.path())? {
+            Some(nats) => Some(nats.run(way, workload, messages).await?),
+            None => None,
+        };
+        against(&format!("NATS JetStream, sync_interval always, {way} publish"), nats);
+    }
+    let folder = tempfile::tempdir_in(&arguments.folder)?;
+    let kafka = match Kafka::start(folder.path()).await? {
+        Some(kafka) => Some(kafka.run(workload, 4_000 * arguments.seconds as usize).await?),
+        None => None,
+    };
+    against("Apache Kafka, flush.messages 1", kafka);
+    Ok(())
 }
 
 fn report(side: &str, done: &Acknowledged) {

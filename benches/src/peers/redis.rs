@@ -2,18 +2,19 @@
 
 use std::io;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use super::{Process, Workload, free_port};
 use crate::load::Acknowledged;
 
-/// A Redis server on a free port; dropping it kills it.
+/// A Redis server on a free port.
 #[derive(Debug)]
 pub struct Redis {
-    child: Child,
+    _process: Process,
     port: u16,
 }
 
@@ -23,53 +24,39 @@ impl Redis {
     /// # Errors
     /// When no port is free.
     pub fn start(folder: &Path) -> io::Result<Option<Self>> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "yes"]);
-        command.args(["--appendfsync", "always", "--dir"]).arg(folder).stdout(Stdio::null()).stderr(Stdio::null());
-        match command.spawn() {
-            Ok(child) => Ok(Some(Self { child, port })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        command.args(["--appendfsync", "always", "--dir"]).arg(folder);
+        let Some(mut process) = Process::start(&mut command)? else { return Ok(None) };
+        process.listening(port)?;
+        Ok(Some(Self { _process: process, port }))
     }
 
-    /// `producers` connections, each adding `records` entries of `record_bytes` at a time, one batch in flight more than
-    /// the one that is being answered.
+    /// Each producer adds a batch of entries at a time, one batch in flight more than the one that is being answered.
     ///
     /// # Errors
     /// When a connection breaks or an entry is refused.
-    pub async fn run(
-        &self,
-        producers: usize,
-        records: usize,
-        record_bytes: usize,
-        duration: Duration,
-    ) -> io::Result<Acknowledged> {
+    pub async fn run(&self, workload: Workload) -> io::Result<Acknowledged> {
         let start = Instant::now();
-        let tasks: Vec<_> = (0..producers)
-            .map(|number| tokio::spawn(produce(self.port, number, records, record_bytes, start + duration)))
+        let until = start + workload.duration;
+        let tasks: Vec<_> = (0..workload.producers)
+            .map(|number| {
+                tokio::spawn(produce(self.port, number, workload.batch_records, workload.record_bytes, until))
+            })
             .collect();
         let mut total = Acknowledged::default();
         for task in tasks {
             total.records += task.await.map_err(io::Error::other)??;
         }
-        total.bytes = total.records * record_bytes as u64;
+        total.bytes = total.records * workload.record_bytes as u64;
         total.elapsed = start.elapsed();
         Ok(total)
     }
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It may have exited already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
 async fn produce(port: u16, number: usize, records: usize, record_bytes: usize, until: Instant) -> io::Result<u64> {
-    let socket = connect(port).await?;
+    let socket = TcpStream::connect(("127.0.0.1", port)).await?;
     let (reading, mut writing) = socket.into_split();
     let mut answers = BufReader::new(reading);
     let key = format!("stream-{number}");
@@ -101,17 +88,6 @@ async fn produce(port: u16, number: usize, records: usize, record_bytes: usize, 
                 }
             }
             answered += 1;
-        }
-    }
-}
-
-async fn connect(port: u16) -> io::Result<TcpStream> {
-    let start = Instant::now();
-    loop {
-        match TcpStream::connect(("127.0.0.1", port)).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) if start.elapsed() > Duration::from_secs(10) => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
