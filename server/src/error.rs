@@ -110,8 +110,8 @@ impl From<millrace_storage::log::Error> for Error {
         let kind = match &error {
             Log::TooLarge { .. } => Kind::Invalid,
             Log::Corrupt { .. } => Kind::DataLoss,
-            Log::InUse { .. } => Kind::FailedPrecondition,
-            Log::Poisoned { .. } | Log::Closed | Log::Storage(_) => Kind::Unavailable,
+            Log::InUse { .. } | Log::Key { is_retryable: false, .. } => Kind::FailedPrecondition,
+            Log::Poisoned { .. } | Log::Closed | Log::Storage(_) | Log::Key { .. } => Kind::Unavailable,
         };
         Self::new(kind, error)
     }

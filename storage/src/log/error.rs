@@ -1,6 +1,7 @@
 //! What can go wrong in the log.
 
-use super::{Offset, ShardKey};
+use super::{Offset, ShardKey, StreamId};
+use crate::encryption::KeyUnusable;
 
 /// A log result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -27,6 +28,18 @@ pub enum Error {
         /// What the check found.
         reason: String,
     },
+    /// A stream's data key cannot be used.
+    #[error("data key {version} of stream {stream} cannot be used: {reason}")]
+    Key {
+        /// The stream.
+        stream: StreamId,
+        /// The data key's number.
+        version: u32,
+        /// Why.
+        reason: String,
+        /// Whether it may be usable later without a change of settings.
+        is_retryable: bool,
+    },
     /// An append breaks a limit of the log.
     #[error("an append of {actual} {unit} is past the log's limit of {limit}")]
     TooLarge {
@@ -49,10 +62,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// That a stream's data key cannot be used.
+    pub(super) fn key(stream: StreamId, why: KeyUnusable) -> Self {
+        let KeyUnusable { version, reason, is_retryable } = why;
+        Self::Key { stream, version: version.0, reason, is_retryable }
+    }
+
     /// Whether the same call may succeed later without a restart.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Storage(_))
+        matches!(self, Self::Storage(_) | Self::Key { is_retryable: true, .. })
     }
 
     /// Whether an append that failed so may have been stored nevertheless.

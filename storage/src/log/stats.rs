@@ -18,6 +18,10 @@ pub struct LogStats {
     pub bytes: u64,
     /// Blocks written.
     pub blocks: u64,
+    /// Blocks written that are encrypted.
+    pub encrypted_blocks: u64,
+    /// Appends and reads that failed because a data key could not be used.
+    pub key_failures: u64,
     /// Bytes of blocks as stored, after compression.
     pub stored_bytes: u64,
     /// Groups: each is one write and one sync.
@@ -68,6 +72,8 @@ pub(crate) struct Counters {
     pub(crate) records: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) blocks: AtomicU64,
+    pub(crate) encrypted_blocks: AtomicU64,
+    pub(crate) key_failures: AtomicU64,
     pub(crate) stored_bytes: AtomicU64,
     pub(crate) queue_full: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -105,6 +111,8 @@ impl Counters {
             records: get(&self.records),
             bytes: get(&self.bytes),
             blocks: get(&self.blocks),
+            encrypted_blocks: get(&self.encrypted_blocks),
+            key_failures: get(&self.key_failures),
             stored_bytes: get(&self.stored_bytes),
             groups: get(&self.groups),
             sync_time: Duration::from_micros(get(&self.sync_micros)),

@@ -60,6 +60,10 @@ impl MetaStore for MemoryMeta {
         Ok(())
     }
 
+    async fn purge(&self) -> Result<()> {
+        self.pairs.read().as_ref().map(drop).ok_or(Error::Closed)
+    }
+
     async fn close(&self) -> Result<()> {
         *self.pairs.write() = None;
         Ok(())

@@ -33,6 +33,10 @@ pub trait MetaStore: Send + Sync + fmt::Debug + 'static {
     /// Applies `writes` when every condition holds; [`Error::Conflict`] names the first key that does not.
     async fn commit(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<()>;
 
+    /// Rewrites what the store keeps on disk, so that its files hold nothing of what was removed or overwritten before the
+    /// call. What the file system leaves in free blocks, and copies made by others, are out of its reach.
+    async fn purge(&self) -> Result<()>;
+
     /// Releases the files. Every later call fails with [`Error::Closed`]; a second close does nothing.
     async fn close(&self) -> Result<()>;
 }

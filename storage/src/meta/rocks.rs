@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, IteratorMode, LogLevel, Options, ReadOptions};
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::{BottommostLevelCompaction, CompactOptions, WriteBatch, WriteOptions};
 use tokio::task;
 
 use super::{Condition, Error, MetaStore, Result, Write};
@@ -106,6 +106,17 @@ impl Engine {
         })
     }
 
+    /// Flushes, so that the write-ahead log is cut, and compacts down to the last level, where removed keys vanish.
+    fn purge(&self) -> Result<()> {
+        self.with_db(|db| {
+            db.flush().map_err(|error| storage(&error))?;
+            let mut all_levels = CompactOptions::default();
+            all_levels.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+            db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &all_levels);
+            Ok(())
+        })
+    }
+
     fn commit(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<()> {
         self.with_db(|db| {
             let _one_at_a_time = self.commits.lock();
@@ -150,6 +161,10 @@ impl MetaStore for RocksMeta {
 
     async fn commit(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<()> {
         self.run(move |engine| engine.commit(conditions, writes)).await
+    }
+
+    async fn purge(&self) -> Result<()> {
+        self.run(Engine::purge).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -142,6 +142,10 @@ impl MetaStore for FaultyMeta {
         }
     }
 
+    async fn purge(&self) -> meta::Result<()> {
+        self.0.purge().await
+    }
+
     async fn close(&self) -> meta::Result<()> {
         self.0.close().await
     }

@@ -51,6 +51,10 @@ impl MetaStore for FaultyMeta {
         fault.map_or(Ok(()), |fault| Err(crate::meta::Error::Storage(format!("{fault:?}, as told"))))
     }
 
+    async fn purge(&self) -> crate::meta::Result<()> {
+        self.inner.purge().await
+    }
+
     async fn close(&self) -> crate::meta::Result<()> {
         self.inner.close().await
     }

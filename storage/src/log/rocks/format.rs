@@ -3,19 +3,31 @@
 //! ```text
 //!  0  version u8 = 1         16  arrival time i64, ms
 //!  1  codec u8               24  body bytes before compression u32
-//!  2  cipher u8 = 0          28  CRC-32C u32 of: shard key, header up to here, body as stored
+//!  2  cipher u8              28  CRC-32C u32 of: shard key, header up to here, body as stored
 //!  3  zero u8                32  body: for each record { key length u16, data length u32 },
 //!  4  count u32                        then for each record its key and its data
 //!  8  first offset u64           all numbers little-endian
 //! ```
+//!
+//! With cipher 0 the body is stored as the codec left it. With cipher 1 it is then encrypted by AES-256-GCM:
+//!
+//! ```text
+//! 32  data key version u32    36  nonce, 12 bytes    48  body, encrypted    end - 16  tag, 16 bytes
+//! ```
+//!
+//! The tag covers the shard key, the header up to its check sum and the key's version, so that a block opens only at its own
+//! place in its own stream, with its own header. The check sum covers what is stored: anyone can check a block for rot, with
+//! a key or without. Nonces: see [`crate::encryption`].
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::super::{NewRecord, Offset, ShardKey};
 use super::block::{self, Block};
 use super::keys::BlockKey;
+use crate::encryption::{DataKey, KeyUnusable, KeyVersion, Keyring, NONCE_BYTES, TAG_BYTES};
 use crate::time::Timestamp;
 
 /// Bytes before the body.
@@ -23,8 +35,8 @@ pub(super) const HEADER_BYTES: usize = 32;
 /// The header's part that its check sum covers.
 const CHECKED_BYTES: usize = 28;
 const VERSION: u8 = 1;
-/// Reserved for encryption at rest: the body is stored in the clear.
-const CIPHER_NONE: u8 = 0;
+/// What stands between the header and an encrypted body: the key's version and the nonce.
+const SEAL_BYTES: usize = 4 + NONCE_BYTES;
 /// Smaller bodies are stored as they are.
 const COMPRESS_BYTES_MIN: usize = 256;
 
@@ -39,16 +51,47 @@ enum Codec {
     Lz4 = 1,
 }
 
+/// How a body is encrypted. Never renumber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Cipher {
+    None = 0,
+    Aes256Gcm = 1,
+}
+
+/// Why a stored block gives no records.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// It is not what was written.
+    Corrupt(String),
+    /// Its key cannot be used.
+    Key(KeyUnusable),
+}
+
+impl From<String> for Unreadable {
+    fn from(reason: String) -> Self {
+        Self::Corrupt(reason)
+    }
+}
+
 /// A block whose records are encoded but whose place in the shard is not fixed, so that any thread can make it.
 #[derive(Debug)]
 pub(super) struct Draft {
     count: u32,
     /// Room for the header, then the body before compression.
     raw: Vec<u8>,
-    /// Room for the header, then the body in LZ4, where that saves an eighth or more.
-    compressed: Option<Vec<u8>>,
+    /// Room for the header, then the body in LZ4, where that saves an eighth or more. Where a key encrypts the body, there is
+    /// room for what that adds, and the body is here also where LZ4 does not help.
+    stored: Option<Vec<u8>>,
+    codec: Codec,
+    protection: Protection,
+}
+
+#[derive(Debug)]
+enum Protection {
     /// The check sum of the body as stored.
-    body_crc: u32,
+    Clear { body_crc: u32 },
+    Encrypted(Arc<DataKey>),
 }
 
 /// A block as it goes to disk, and as readers of the tail take it.
@@ -57,17 +100,28 @@ pub(super) struct Sealed {
     pub(super) key: BlockKey,
     pub(super) value: Bytes,
     pub(super) block: Block,
+    pub(super) encrypted: bool,
 }
 
 impl Draft {
-    /// Encodes records: at least one, within the limits of an append.
-    pub(super) fn new(records: &[NewRecord]) -> Self {
+    /// Encodes records: at least one, within the limits of an append. A key encrypts them once their place is known; all that
+    /// can be done before, compression and copying, is done here.
+    pub(super) fn new(records: &[NewRecord], key: Option<Arc<DataKey>>) -> Self {
         let raw = block::lay_out(records, HEADER_BYTES);
-        let compressed = compress(&raw[HEADER_BYTES..]);
-        let stored = compressed.as_ref().unwrap_or(&raw);
-        let body_crc = crc32c::crc32c(&stored[HEADER_BYTES..]);
+        let body = &raw[HEADER_BYTES..];
+        let room = HEADER_BYTES + if key.is_some() { SEAL_BYTES } else { 0 };
+        let compressed = compress(body, room);
+        let codec = if compressed.is_some() { Codec::Lz4 } else { Codec::None };
+        let stored = match &key {
+            Some(_) => Some(compressed.unwrap_or_else(|| with_room(body, room))),
+            None => compressed,
+        };
+        let protection = match key {
+            Some(key) => Protection::Encrypted(key),
+            None => Protection::Clear { body_crc: crc32c::crc32c(&stored.as_ref().unwrap_or(&raw)[HEADER_BYTES..]) },
+        };
         let count = u32::try_from(records.len()).expect("an append's limits are below 2^24 records");
-        Self { count, raw, compressed, body_crc }
+        Self { count, raw, stored, codec, protection }
     }
 
     pub(super) const fn count(&self) -> u32 {
@@ -76,26 +130,34 @@ impl Draft {
 
     /// Fixes the block's place.
     pub(super) fn seal(self, shard: ShardKey, first_offset: Offset, time: Timestamp) -> Sealed {
-        let Self { count, mut raw, compressed, body_crc } = self;
+        let Self { count, mut raw, stored, codec, protection } = self;
         let body_bytes = u32::try_from(raw.len() - HEADER_BYTES).expect("an append's limits are below 2^30 bytes");
-        let codec = if compressed.is_some() { Codec::Lz4 } else { Codec::None };
-        let header = Header { codec: codec as u8, count, first_offset, time, body_bytes };
-        let stored = compressed.as_ref().unwrap_or(&raw);
-        let header = header.encode(shard, body_crc, stored.len() - HEADER_BYTES);
-        let (value, raw) = match compressed {
-            Some(mut stored) => {
-                stored[..HEADER_BYTES].copy_from_slice(&header);
+        let cipher = match protection {
+            Protection::Clear { .. } => Cipher::None,
+            Protection::Encrypted(_) => Cipher::Aes256Gcm,
+        };
+        let header = Header { codec: codec as u8, cipher: cipher as u8, count, first_offset, time, body_bytes };
+        let (value, raw) = match (protection, stored) {
+            (Protection::Encrypted(key), Some(mut stored)) => {
+                header.encrypt(shard, &key, &mut stored);
+                let body_crc = crc32c::crc32c(&stored[HEADER_BYTES..]);
+                header.write(shard, body_crc, &mut stored);
                 (Bytes::from(stored), Bytes::from(raw))
             }
-            None => {
-                raw[..HEADER_BYTES].copy_from_slice(&header);
+            (Protection::Encrypted(_), None) => unreachable!("an encrypted draft has room for its key"),
+            (Protection::Clear { body_crc }, Some(mut stored)) => {
+                header.write(shard, body_crc, &mut stored);
+                (Bytes::from(stored), Bytes::from(raw))
+            }
+            (Protection::Clear { body_crc }, None) => {
+                header.write(shard, body_crc, &mut raw);
                 let raw = Bytes::from(raw);
                 (raw.clone(), raw)
             }
         };
         let block = Block::trusted(first_offset, count, time, raw, HEADER_BYTES);
         let key = BlockKey::new(shard, Offset(first_offset.0 + u64::from(count) - 1));
-        Sealed { key, value, block }
+        Sealed { key, value, block, encrypted: cipher != Cipher::None }
     }
 }
 
@@ -111,6 +173,7 @@ pub(super) fn fill(records: &[NewRecord], bytes_max: usize) -> usize {
 
 struct Header {
     codec: u8,
+    cipher: u8,
     count: u32,
     first_offset: Offset,
     time: Timestamp,
@@ -118,15 +181,37 @@ struct Header {
 }
 
 impl Header {
+    /// Encrypts the body that lies after the room for header, key version and nonce, and puts these two and the tag around it.
+    fn encrypt(&self, shard: ShardKey, key: &DataKey, stored: &mut Vec<u8>) {
+        let bound_to = bound_to(shard, &self.checked(), key.version());
+        let (nonce, tag) = key.seal(&bound_to, &mut stored[HEADER_BYTES + SEAL_BYTES..]);
+        stored[HEADER_BYTES..][..4].copy_from_slice(&key.version().0.to_le_bytes());
+        stored[HEADER_BYTES + 4..][..NONCE_BYTES].copy_from_slice(&nonce);
+        stored.extend_from_slice(&tag);
+    }
+
+    /// Puts the header before a body that has the check sum.
+    fn write(&self, shard: ShardKey, body_crc: u32, stored: &mut [u8]) {
+        let header = self.encode(shard, body_crc, stored.len() - HEADER_BYTES);
+        stored[..HEADER_BYTES].copy_from_slice(&header);
+    }
+
     fn encode(&self, shard: ShardKey, body_crc: u32, stored_body_bytes: usize) -> [u8; HEADER_BYTES] {
         let mut header = [0; HEADER_BYTES];
-        header[..4].copy_from_slice(&[VERSION, self.codec, CIPHER_NONE, 0]);
+        header[..CHECKED_BYTES].copy_from_slice(&self.checked());
+        let crc = crc(shard, &header[..CHECKED_BYTES], body_crc, stored_body_bytes);
+        header[CHECKED_BYTES..].copy_from_slice(&crc.to_le_bytes());
+        header
+    }
+
+    /// The header without its check sum.
+    fn checked(&self) -> [u8; CHECKED_BYTES] {
+        let mut header = [0; CHECKED_BYTES];
+        header[..4].copy_from_slice(&[VERSION, self.codec, self.cipher, 0]);
         header[4..8].copy_from_slice(&self.count.to_le_bytes());
         header[8..16].copy_from_slice(&self.first_offset.0.to_le_bytes());
         header[16..24].copy_from_slice(&self.time.0.to_le_bytes());
         header[24..28].copy_from_slice(&self.body_bytes.to_le_bytes());
-        let crc = crc(shard, &header[..CHECKED_BYTES], body_crc, stored_body_bytes);
-        header[CHECKED_BYTES..].copy_from_slice(&crc.to_le_bytes());
         header
     }
 
@@ -139,6 +224,7 @@ impl Header {
         }
         let decoded = Self {
             codec: header[1],
+            cipher: header[2],
             count: u32_at(4),
             first_offset: Offset(u64_at(8)),
             time: Timestamp(u64_at(16).cast_signed()),
@@ -159,8 +245,16 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The body in LZ4 after room for the header, where that saves at least an eighth.
-fn compress(body: &[u8]) -> Option<Vec<u8>> {
+/// The bytes after room; memory for a tag is set aside.
+fn with_room(bytes: &[u8], room: usize) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(room + bytes.len() + TAG_BYTES);
+    stored.resize(room, 0);
+    stored.extend_from_slice(bytes);
+    stored
+}
+
+/// The body in LZ4 after room, where that saves at least an eighth.
+fn compress(body: &[u8], room: usize) -> Option<Vec<u8>> {
     if body.len() < COMPRESS_BYTES_MIN {
         return None;
     }
@@ -171,7 +265,7 @@ fn compress(body: &[u8]) -> Option<Vec<u8>> {
         }
         let written = lz4_flex::block::compress_into(body, scratch).ok()?;
         let helps = written <= body.len() - body.len() / 8;
-        let stored = helps.then(|| [&[0; HEADER_BYTES], &scratch[..written]].concat());
+        let stored = helps.then(|| with_room(&scratch[..written], room));
         if scratch.len() > SCRATCH_BYTES_MAX {
             *scratch = Vec::new();
         }
@@ -179,8 +273,17 @@ fn compress(body: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Checks and decodes a stored block; the error says what is wrong with it.
-pub(super) fn decode(key: BlockKey, value: &[u8]) -> Result<Block, String> {
+/// What the tag of an encrypted body covers beside the body: its place, its header and its key's version.
+fn bound_to(shard: ShardKey, header: &[u8; CHECKED_BYTES], version: KeyVersion) -> [u8; 8 + CHECKED_BYTES + 4] {
+    let mut bound_to = [0; 8 + CHECKED_BYTES + 4];
+    bound_to[..8].copy_from_slice(&BlockKey::new(shard, Offset::ZERO).encode()[..8]);
+    bound_to[8..8 + CHECKED_BYTES].copy_from_slice(header);
+    bound_to[8 + CHECKED_BYTES..].copy_from_slice(&version.0.to_le_bytes());
+    bound_to
+}
+
+/// Checks a stored block for rot, and takes header and stored body apart; the error says what is wrong. It needs no key.
+fn check(key: BlockKey, value: &[u8]) -> Result<(Header, &[u8]), String> {
     let Some((header_bytes, stored)) = value.split_first_chunk::<HEADER_BYTES>() else {
         return Err(format!("it has {} bytes, fewer than a header", value.len()));
     };
@@ -189,25 +292,59 @@ pub(super) fn decode(key: BlockKey, value: &[u8]) -> Result<Block, String> {
     if found != expected {
         return Err(format!("its check sum is {found:08x}, not {expected:08x}"));
     }
-    // What follows was written so, unless a writer was wrong.
-    if header_bytes[2] != CIPHER_NONE {
-        return Err(format!("its cipher {} is not known", header_bytes[2]));
-    }
+    // What follows was written so, unless a writer was wrong, or someone forged the check sum.
     if header.count == 0 || header.first_offset.0.checked_add(u64::from(header.count) - 1) != Some(key.last_offset.0) {
         return Err(format!("it holds {} records from offset {}", header.count, header.first_offset));
     }
-    let body = match header.codec {
-        codec if codec == Codec::None as u8 => Bytes::copy_from_slice(stored),
-        codec if codec == Codec::Lz4 as u8 => decompress(stored, header.body_bytes as usize)?,
-        codec => return Err(format!("its codec {codec} is not known")),
-    };
-    if body.len() != header.body_bytes as usize {
-        return Err(format!("its body has {} bytes, not {}", body.len(), header.body_bytes));
-    }
-    Block::checked(header.first_offset, header.count, header.time, body)
+    Ok((header, stored))
 }
 
-fn decompress(stored: &[u8], body_bytes: usize) -> Result<Bytes, String> {
+/// Checks and decodes a stored block; the error says what is wrong with it, or with its key.
+pub(super) fn decode(key: BlockKey, value: &[u8], keys: &Keyring) -> Result<Block, Unreadable> {
+    let (header, stored) = check(key, value)?;
+    let body = match header.cipher {
+        cipher if cipher == Cipher::None as u8 => decompress(&header, stored)?,
+        cipher if cipher == Cipher::Aes256Gcm as u8 => header.decrypt(key.shard, stored, keys)?,
+        cipher => return Err(format!("its cipher {cipher} is not known").into()),
+    };
+    if body.len() != header.body_bytes as usize {
+        return Err(format!("its body has {} bytes, not {}", body.len(), header.body_bytes).into());
+    }
+    Ok(Block::checked(header.first_offset, header.count, header.time, body)?)
+}
+
+impl Header {
+    /// The body of an encrypted block, before compression.
+    fn decrypt(&self, shard: ShardKey, stored: &[u8], keys: &Keyring) -> Result<Bytes, Unreadable> {
+        let cut = || format!("its encrypted body has {} bytes", stored.len());
+        let (version, rest) = stored.split_first_chunk().ok_or_else(cut)?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>().ok_or_else(cut)?;
+        let version = KeyVersion(u32::from_le_bytes(*version));
+        let key = keys.opening(shard.stream, version).map_err(Unreadable::Key)?;
+        let mut sealed = sealed.to_vec();
+        let bound_to = bound_to(shard, &self.checked(), version);
+        let Some(opened) = key.open(*nonce, &bound_to, &mut sealed) else {
+            return Err(format!("data key {version} does not open it: it was changed, moved or sealed by another").into());
+        };
+        let opened_bytes = opened.len();
+        if self.codec == Codec::None as u8 {
+            sealed.truncate(opened_bytes);
+            return Ok(Bytes::from(sealed));
+        }
+        Ok(decompress(self, &sealed[..opened_bytes])?)
+    }
+}
+
+/// The body as it was before its codec.
+fn decompress(header: &Header, stored: &[u8]) -> Result<Bytes, String> {
+    match header.codec {
+        codec if codec == Codec::None as u8 => Ok(Bytes::copy_from_slice(stored)),
+        codec if codec == Codec::Lz4 as u8 => inflate(stored, header.body_bytes as usize),
+        codec => Err(format!("its codec {codec} is not known")),
+    }
+}
+
+fn inflate(stored: &[u8], body_bytes: usize) -> Result<Bytes, String> {
     // LZ4 makes at most 255 bytes of one, so that a wrong length cannot claim the memory.
     if body_bytes / 256 > stored.len() {
         return Err(format!("a body of {body_bytes} bytes cannot come of {}", stored.len()));

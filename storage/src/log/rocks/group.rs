@@ -16,6 +16,7 @@ use super::keys;
 use super::marks::{self, Mark};
 use super::queue::{Append, Body, Entry, Room};
 use super::shards::{Shard, Shards};
+use crate::encryption::DataKey;
 use crate::time::Timestamp;
 
 /// Bytes of a write batch beside its values, for each block.
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     pub(super) blocks: Vec<Sealed>,
     loose: Vec<NewRecord>,
     loose_bytes: usize,
+    /// What encrypts the loose records.
+    loose_key: Option<Arc<DataKey>>,
 }
 
 /// An append's answer, held back until the sync.
@@ -73,6 +76,7 @@ impl Plan {
             blocks: Vec::new(),
             loose: Vec::new(),
             loose_bytes: 0,
+            loose_key: None,
         }
     }
 
@@ -86,9 +90,10 @@ impl Plan {
         if self.end() > self.state.next() { self.time } else { self.state.newest() }
     }
 
-    fn append(&mut self, shard: ShardKey, body: Body, block_bytes_max: usize) {
+    fn append(&mut self, shard: ShardKey, body: Body, key: Option<Arc<DataKey>>, block_bytes_max: usize) {
         match body {
             Body::Loose(records) => {
+                self.seal_loose_of_other_key(shard, key);
                 for record in records {
                     if self.loose_bytes + record.bytes() > block_bytes_max {
                         self.seal_loose(shard);
@@ -108,10 +113,18 @@ impl Plan {
 
     fn seal_loose(&mut self, shard: ShardKey) {
         if !self.loose.is_empty() {
-            let draft = Draft::new(&self.loose);
+            let draft = Draft::new(&self.loose, self.loose_key.clone());
             self.loose.clear();
             self.loose_bytes = 0;
             self.seal(shard, draft);
+        }
+    }
+
+    /// Records share a block only where they share its key.
+    fn seal_loose_of_other_key(&mut self, shard: ShardKey, key: Option<Arc<DataKey>>) {
+        if self.loose_key.as_ref().map(Arc::as_ptr) != key.as_ref().map(Arc::as_ptr) {
+            self.seal_loose(shard);
+            self.loose_key = key;
         }
     }
 
@@ -157,10 +170,10 @@ impl Group {
     }
 
     fn append(&mut self, append: Append, shards: &Shards, now: Timestamp, block_bytes_max: usize) {
-        let Append { shard, count, bytes, body, ticket, room } = append;
+        let Append { shard, count, bytes, body, key, ticket, room } = append;
         let plan = plan(&mut self.shards, shards, shard, now);
         let start = plan.end();
-        plan.append(shard, body, block_bytes_max);
+        plan.append(shard, body, key, block_bytes_max);
         let appended = Appended { offsets: start..start + count, arrival_time: plan.time };
         self.tickets.push(Ticket { appended, bytes, sender: ticket, _room: room });
     }
@@ -170,7 +183,7 @@ impl Group {
         let blocks = || self.shards.values().flat_map(|plan| &plan.blocks);
         let bytes: usize = blocks().map(|sealed| sealed.value.len() + BATCH_BYTES_PER_BLOCK).sum();
         let mut batch = WriteBatch::with_capacity_bytes(bytes);
-        for Sealed { key, value, block } in blocks() {
+        for Sealed { key, value, block, .. } in blocks() {
             let key = key.encode();
             let stored_bytes = u32::try_from(value.len()).expect("a block is below 2^31 bytes");
             let count = u32::try_from(block.count()).expect("a block's count is a u32");

@@ -39,6 +39,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::stats::Counters;
 use super::{AppendTicket, Error, Log, LogStats, NewRecord, Offset, ReadLimit, Record, Result, ShardKey, StreamId};
+use crate::encryption::{DataKey, Keyring};
 use crate::time::{Clock, Timestamp};
 use db::Db;
 use format::Draft;
@@ -69,6 +70,7 @@ struct Engine {
 struct Shared {
     settings: LogSettings,
     clock: Clock,
+    keys: Arc<Keyring>,
     shards: Shards,
     queue: Queue,
     tail: TailCache,
@@ -93,6 +95,11 @@ impl RocksLog {
 
     /// As [`RocksLog::open`], with arrival times from `clock`.
     pub fn open_with_clock(settings: LogSettings, clock: Clock) -> Result<Self> {
+        Self::open_with_keys(settings, clock, Arc::default())
+    }
+
+    /// As [`RocksLog::open_with_clock`], with data keys: streams that `keys` has a sealing key for are encrypted from then on.
+    pub fn open_with_keys(settings: LogSettings, clock: Clock, keys: Arc<Keyring>) -> Result<Self> {
         let settings = settings.bounded();
         let db = Arc::new(Db::open(&settings)?);
         let shards = recovery::recover(&db)?;
@@ -104,6 +111,7 @@ impl RocksLog {
             poisoned: AtomicBool::new(false),
             shards,
             clock,
+            keys,
             settings,
         });
         let reclaimer = Arc::new(Reclaimer::new(shared.settings.write_buffer_bytes as u64));
@@ -179,7 +187,7 @@ impl Engine {
 }
 
 /// Encodes an append as blocks of its own. Other tasks may run between blocks.
-async fn encode(records: &[NewRecord], block_bytes_max: usize) -> Vec<Draft> {
+async fn encode(records: &[NewRecord], key: Option<&Arc<DataKey>>, block_bytes_max: usize) -> Vec<Draft> {
     let mut drafts = Vec::new();
     let mut rest = records;
     while !rest.is_empty() {
@@ -187,7 +195,7 @@ async fn encode(records: &[NewRecord], block_bytes_max: usize) -> Vec<Draft> {
             tokio::task::yield_now().await;
         }
         let (block, after) = rest.split_at(format::fill(rest, block_bytes_max));
-        drafts.push(Draft::new(block));
+        drafts.push(Draft::new(block, key.cloned()));
         rest = after;
     }
     drafts
@@ -220,20 +228,22 @@ fn folder_bytes(path: &Path) -> u64 {
 #[async_trait]
 impl Log for RocksLog {
     async fn append(&self, shard: ShardKey, records: Vec<NewRecord>) -> Result<AppendTicket> {
-        let Shared { settings, queue, counters, .. } = &*self.0.shared;
+        let Shared { settings, queue, counters, keys, .. } = &*self.0.shared;
         let bytes = settings.limits.check(&records).inspect_err(|_| Counters::count(&counters.refused, 1))?;
         if queue.is_full(bytes) {
             Counters::count(&counters.queue_full, 1);
         }
         let room = queue.room(bytes).await?;
+        // Never in the clear where a key is to be used and cannot be.
+        let key = keys.sealing(shard.stream).map_err(|why| self.0.shared.key_failure(shard.stream, why))?;
         let count = records.len() as u64;
         let body = if bytes < OWN_BLOCK_BYTES_MIN {
             Body::Loose(records)
         } else {
-            Body::Drafts(encode(&records, settings.block_bytes_max).await)
+            Body::Drafts(encode(&records, key.as_ref(), settings.block_bytes_max).await)
         };
         let (ticket, promise) = AppendTicket::new();
-        queue.push(Entry::Append(Append { shard, count, bytes, body, ticket, room }))?;
+        queue.push(Entry::Append(Append { shard, count, bytes, body, key, ticket, room }))?;
         Ok(promise)
     }
 

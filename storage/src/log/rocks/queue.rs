@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::super::{Appended, Error, NewRecord, Offset, Result, ShardKey, StreamId};
 use super::format::Draft;
+use crate::encryption::DataKey;
 
 /// What waits for the committer.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Append {
     pub(super) count: u64,
     pub(super) bytes: usize,
     pub(super) body: Body,
+    /// What encrypts loose records; drafts have it.
+    pub(super) key: Option<Arc<DataKey>>,
     pub(super) ticket: oneshot::Sender<Result<Appended>>,
     pub(super) room: Room,
 }
@@ -192,7 +195,7 @@ mod tests {
 
     fn append(room: Room, bytes: usize) -> (Entry, oneshot::Receiver<Result<Appended>>) {
         let (ticket, answer) = oneshot::channel();
-        (Entry::Append(Append { shard: SHARD, count: 1, bytes, body: Body::Loose(vec![]), ticket, room }), answer)
+        (Entry::Append(Append { shard: SHARD, count: 1, bytes, body: Body::Loose(vec![]), key: None, ticket, room }), answer)
     }
 
     fn delete() -> (Entry, oneshot::Receiver<Result<()>>) {

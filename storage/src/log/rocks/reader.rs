@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use super::super::stats::Counters;
-use super::super::{Error, Offset, ReadLimit, Result, ShardKey};
+use super::super::{Error, Offset, ReadLimit, Result, ShardKey, StreamId};
 use super::Shared;
 use super::block::{Block, Gathered};
 use super::db::Db;
-use super::format;
+use super::format::{self, Unreadable};
 use super::index::Indexed;
 use super::keys::BlockKey;
 use super::shards::Shard;
+use crate::encryption::KeyUnusable;
 use crate::time::Timestamp;
 
 /// A reader of one shard.
@@ -58,7 +59,10 @@ impl Reader<'_> {
     fn load(&self, entry: Option<Indexed>, at: Offset) -> Result<Option<Block>> {
         let Some(entry) = entry.filter(|entry| entry.first_offset() <= at) else { return Ok(None) };
         let Some(value) = self.db.block(entry.key)? else { return Ok(None) };
-        let block = format::decode(entry.key, &value).map_err(|reason| corrupt(entry.key, reason))?;
+        let block = format::decode(entry.key, &value, &self.shared.keys).map_err(|error| match error {
+            Unreadable::Corrupt(reason) => corrupt(entry.key, reason),
+            Unreadable::Key(why) => self.shared.key_failure(self.shard.stream, why),
+        })?;
         self.shared.recent.insert(self.shard, block.clone());
         Ok(Some(block))
     }
@@ -102,6 +106,12 @@ fn or_gathered(gathered: Gathered, error: Error) -> Result<Gathered> {
 }
 
 impl Shared {
+    /// Counts that a key could not be used, and gives the error.
+    pub(super) fn key_failure(&self, stream: StreamId, why: KeyUnusable) -> Error {
+        Counters::count(&self.counters.key_failures, 1);
+        Error::key(stream, why)
+    }
+
     /// Counts a corrupt block and passes the answer on.
     pub(super) fn watch_corruption<T>(&self, answer: Result<T>) -> Result<T> {
         if let Err(error @ Error::Corrupt { .. }) = &answer {

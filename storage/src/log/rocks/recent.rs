@@ -65,7 +65,7 @@ mod tests {
 
     fn block(first: u64, bytes: usize) -> Block {
         let record = NewRecord { partition_key: Bytes::new(), data: vec![b'd'; bytes].into() };
-        Draft::new(&[record]).seal(SHARD, Offset(first), Timestamp(0)).block
+        Draft::new(&[record], None).seal(SHARD, Offset(first), Timestamp(0)).block
     }
 
     #[test]

@@ -165,7 +165,7 @@ mod tests {
     /// A block of two records of 500 bytes.
     fn block(first: u64) -> Block {
         let record = NewRecord { partition_key: Bytes::new(), data: vec![b'd'; 500].into() };
-        Draft::new(&[record.clone(), record]).seal(shard(0), Offset(first), Timestamp(0)).block
+        Draft::new(&[record.clone(), record], None).seal(shard(0), Offset(first), Timestamp(0)).block
     }
 
     fn offsets(cache: &TailCache, shard: ShardKey, from: u64, limit: ReadLimit) -> Option<Vec<u64>> {

@@ -105,7 +105,9 @@ impl Committer {
 
     fn count_blocks(&self, plan: &Plan) {
         let stored: usize = plan.blocks.iter().map(|sealed| sealed.value.len()).sum();
+        let encrypted = plan.blocks.iter().filter(|sealed| sealed.encrypted).count();
         Counters::count(&self.shared.counters.blocks, plan.blocks.len() as u64);
+        Counters::count(&self.shared.counters.encrypted_blocks, encrypted as u64);
         Counters::count(&self.shared.counters.stored_bytes, stored as u64);
     }
 

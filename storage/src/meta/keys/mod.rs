@@ -6,6 +6,8 @@
 
 mod ranges;
 pub mod stream;
+pub mod data_key;
+pub mod purge;
 pub mod delivery;
 pub mod intent;
 pub mod batch;

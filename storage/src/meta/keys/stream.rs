@@ -44,6 +44,9 @@ pub struct StreamValue {
     /// Whether its deletion has begun: the log may have lost some of it, and opening the streams finishes the rest.
     #[prost(bool, tag = "10")]
     pub deleting: bool,
+    /// The data key that seals new blocks; zero is none: they are stored in the clear.
+    #[prost(uint32, tag = "20")]
+    pub encryption_key_version: u32,
 }
 
 impl Key for StreamKey {

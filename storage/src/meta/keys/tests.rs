@@ -6,8 +6,10 @@ use proptest::prelude::*;
 
 use super::batch::{BatchKey, BatchObject, BatchValue, scan_delivery};
 use super::checkpoint::{CheckpointKey, CheckpointValue};
+use super::data_key::{DataKeyKey, DataKeyValue};
 use super::delivery::{DeliveryKey, DeliveryState, DeliveryValue};
 use super::intent::{IntentKey, IntentValue};
+use super::purge::{PurgeKey, PurgeValue};
 use super::stream::{StreamIdKey, StreamIdValue, StreamKey, StreamValue};
 use super::table::{TableKey, TableValue};
 use super::*;
@@ -30,13 +32,15 @@ proptest! {
         check_key(&BatchKey { delivery: name.clone(), batch });
         check_key(&TableKey { namespace: name.replace('/', ""), name: other });
         check_key(&StreamIdKey);
+        check_key(&DataKeyKey { stream_id: batch as u32, version: (batch >> 32) as u32 });
+        check_key(&PurgeKey);
     }
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-        for family in ["", "batch/", "table/", "stream/", "stream-id/", "delivery/", "checkpoint/", "intent/"] {
+        for family in ["", "batch/", "table/", "stream/", "stream-id/", "data-key/", "purge/", "delivery/", "checkpoint/", "intent/"] {
             let key = [family.as_bytes(), &bytes].concat();
-            let _ = (StreamKey::decode(&key), StreamIdKey::decode(&key), DeliveryKey::decode(&key));
+            let _ = (DataKeyKey::decode(&key), PurgeKey::decode(&key), StreamKey::decode(&key), StreamIdKey::decode(&key), DeliveryKey::decode(&key));
             let _ = (CheckpointKey::decode(&key), IntentKey::decode(&key), TableKey::decode(&key));
             if let Some(decoded) = BatchKey::decode(&key) {
                 prop_assert_eq!(&decoded.encode()[..], &key[..]);
@@ -86,6 +90,10 @@ async fn values_come_back() {
     let stream = StreamValue { id: 7, shard_count: 2, retention_ms: 3_600_000, ..StreamValue::default() };
     check(StreamKey { name: name.clone() }, stream).await;
     check(StreamIdKey, StreamIdValue { next: 8 }).await;
+    let data_key =
+        DataKeyValue { wrapped: vec![1; 61], master_key_id: name.clone(), created_at_ms: 5, replaced_at_ms: 6 };
+    check(DataKeyKey { stream_id: 7, version: 2 }, data_key).await;
+    check(PurgeKey, PurgeValue {}).await;
     let state = DeliveryState::Paused.into();
     check(DeliveryKey { name: name.clone() }, DeliveryValue { state, ..DeliveryValue::default() }).await;
     let offsets = store_offsets(&BTreeMap::from([(ShardId(0), Offset(7)), (ShardId(1), Offset(0))]));

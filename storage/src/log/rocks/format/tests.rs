@@ -20,7 +20,11 @@ fn records() -> impl Strategy<Value = Vec<NewRecord>> {
 }
 
 fn sealed(records: &[NewRecord], first: u64) -> Sealed {
-    Draft::new(records).seal(SHARD, Offset(first), Timestamp(1234))
+    Draft::new(records, None).seal(SHARD, Offset(first), Timestamp(1234))
+}
+
+fn decode_clear(key: BlockKey, value: &[u8]) -> Result<Block, Unreadable> {
+    decode(key, value, &Keyring::default())
 }
 
 fn all(block: &Block) -> Vec<Record> {
@@ -56,7 +60,7 @@ fn a_compressed_block_of_the_first_version_still_reads() {
         .map(|at| u8::from_str_radix(&FIRST_VERSION[2 * at..2 * at + 2], 16).expect("hexadecimal"))
         .collect();
     assert_eq!(value[1], Codec::Lz4 as u8);
-    let block = decode(BlockKey::new(SHARD, Offset(9)), &value).expect("a block");
+    let block = decode_clear(BlockKey::new(SHARD, Offset(9)), &value).expect("a block");
     let record = Record {
         offset: Offset(9),
         arrival_time: Timestamp(1234),
@@ -81,8 +85,8 @@ fn a_split_keeps_blocks_within_the_limit_or_at_one_record() {
 proptest! {
     #[test]
     fn a_block_reads_back(records in records(), first in 0..u64::MAX / 2) {
-        let Sealed { key, value, block } = sealed(&records, first);
-        let decoded = decode(key, &value).expect("a block");
+        let Sealed { key, value, block, .. } = sealed(&records, first);
+        let decoded = decode_clear(key, &value).expect("a block");
         prop_assert_eq!(decoded.first_offset(), Offset(first));
         prop_assert_eq!(decoded.end_offset(), key.last_offset + 1);
         prop_assert_eq!(all(&decoded), all(&block));
@@ -101,13 +105,13 @@ proptest! {
         let mut value = value.to_vec();
         let at = at.index(value.len());
         value[at] ^= 1u8 << bit;
-        prop_assert!(decode(key, &value).is_err());
+        prop_assert!(decode_clear(key, &value).is_err());
     }
 
     #[test]
     fn a_cut_block_is_refused(records in records(), at: prop::sample::Index) {
         let Sealed { key, value, .. } = sealed(&records, 5);
-        prop_assert!(decode(key, &value[..at.index(value.len())]).is_err());
+        prop_assert!(decode_clear(key, &value[..at.index(value.len())]).is_err());
     }
 
     #[test]
@@ -115,22 +119,22 @@ proptest! {
         let Sealed { key, value, .. } = sealed(&records, 5);
         let other = BlockKey::new(ShardKey { stream: StreamId(stream), ..SHARD }, Offset(offset));
         prop_assume!(other != key);
-        prop_assert!(decode(other, &value).is_err());
+        prop_assert!(decode_clear(other, &value).is_err());
     }
 
     #[test]
     fn garbage_is_refused(value in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(decode(BlockKey::new(SHARD, Offset(1)), &value).is_err());
+        prop_assert!(decode_clear(BlockKey::new(SHARD, Offset(1)), &value).is_err());
     }
 
     /// Garbage below a right check sum: a writer that was wrong must not make readers panic.
     #[test]
     fn a_wrong_body_is_refused(body in proptest::collection::vec(any::<u8>(), 0..100), codec in 0u8..3, count in 0u32..9, body_bytes: u32) {
-        let header = Header { codec, count, first_offset: Offset(0), time: Timestamp(0), body_bytes };
+        let header = Header { codec, cipher: 0, count, first_offset: Offset(0), time: Timestamp(0), body_bytes };
         let mut value = header.encode(SHARD, crc32c::crc32c(&body), body.len()).to_vec();
         value.extend_from_slice(&body);
         let key = BlockKey::new(SHARD, Offset(u64::from(count.saturating_sub(1))));
-        if let Ok(block) = decode(key, &value) {
+        if let Ok(block) = decode_clear(key, &value) {
             prop_assert_eq!(all(&block).len(), count as usize);
         }
     }
