@@ -78,12 +78,7 @@ pub(super) fn aes(key: &[u8; KEY_BYTES]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("the length is right"))
 }
 
-pub(super) fn seal(
-    key: &LessSafeKey,
-    nonce: [u8; NONCE_BYTES],
-    bound_to: &[u8],
-    bytes: &mut [u8],
-) -> [u8; TAG_BYTES] {
+pub(super) fn seal(key: &LessSafeKey, nonce: [u8; NONCE_BYTES], bound_to: &[u8], bytes: &mut [u8]) -> [u8; TAG_BYTES] {
     let tag = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound_to), bytes);
     let tag = tag.expect("a block is far below the 64 GiB that one nonce may seal");
     tag.as_ref().try_into().expect("a tag has 16 bytes")

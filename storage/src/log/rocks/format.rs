@@ -90,7 +90,9 @@ pub(super) struct Draft {
 #[derive(Debug)]
 enum Protection {
     /// The check sum of the body as stored.
-    Clear { body_crc: u32 },
+    Clear {
+        body_crc: u32,
+    },
     Encrypted(Arc<DataKey>),
 }
 
@@ -324,7 +326,9 @@ impl Header {
         let mut sealed = sealed.to_vec();
         let bound_to = bound_to(shard, &self.checked(), version);
         let Some(opened) = key.open(*nonce, &bound_to, &mut sealed) else {
-            return Err(format!("data key {version} does not open it: it was changed, moved or sealed by another").into());
+            return Err(
+                format!("data key {version} does not open it: it was changed, moved or sealed by another").into()
+            );
         };
         let opened_bytes = opened.len();
         if self.codec == Codec::None as u8 {

@@ -195,7 +195,10 @@ mod tests {
 
     fn append(room: Room, bytes: usize) -> (Entry, oneshot::Receiver<Result<Appended>>) {
         let (ticket, answer) = oneshot::channel();
-        (Entry::Append(Append { shard: SHARD, count: 1, bytes, body: Body::Loose(vec![]), key: None, ticket, room }), answer)
+        (
+            Entry::Append(Append { shard: SHARD, count: 1, bytes, body: Body::Loose(vec![]), key: None, ticket, room }),
+            answer,
+        )
     }
 
     fn delete() -> (Entry, oneshot::Receiver<Result<()>>) {

@@ -42,10 +42,7 @@ impl Key for DataKeyKey {
 
     fn decode_rest(rest: &[u8]) -> Option<Self> {
         let (stream_id, version) = rest.split_first_chunk()?;
-        Some(Self {
-            stream_id: u32::from_be_bytes(*stream_id),
-            version: u32::from_be_bytes(version.try_into().ok()?),
-        })
+        Some(Self { stream_id: u32::from_be_bytes(*stream_id), version: u32::from_be_bytes(version.try_into().ok()?) })
     }
 }
 
