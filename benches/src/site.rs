@@ -24,9 +24,18 @@ impl Site {
     /// When the folder cannot be made or the server does not start.
     #[must_use]
     pub fn start(parent: &Path) -> Self {
+        Self::start_with(parent, |settings| settings)
+    }
+
+    /// As [`Site::start`], with other settings.
+    ///
+    /// # Panics
+    /// When the folder cannot be made or the server does not start.
+    #[must_use]
+    pub fn start_with(parent: &Path, change: impl FnOnce(ServerSettings) -> ServerSettings) -> Self {
         std::fs::create_dir_all(parent).expect("the folder can be made");
         let folder = tempfile::tempdir_in(parent).expect("a folder can be made");
-        let settings = ServerSettings::new(&folder.path().join("data"));
+        let settings = change(ServerSettings::new(&folder.path().join("data")));
         Self { server: Server::start(&settings), settings, folder }
     }
 
