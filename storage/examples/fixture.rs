@@ -189,7 +189,15 @@ fn pack(folder: &Path, archive: &Path) -> Outcome<()> {
         return Err(format!("{} exists, and a fixture is never made anew", archive.display()).into());
     }
     let packed = Command::new("tar")
-        .args(["--create", "--gzip", "--exclude=LOG*", "--exclude=OPTIONS-*", "--exclude=LOCK", "--owner=0", "--group=0"])
+        .args([
+            "--create",
+            "--gzip",
+            "--exclude=LOG*",
+            "--exclude=OPTIONS-*",
+            "--exclude=LOCK",
+            "--owner=0",
+            "--group=0",
+        ])
         .arg("--file")
         .arg(archive)
         .arg("--directory")

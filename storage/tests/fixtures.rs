@@ -105,8 +105,12 @@ async fn every_meta_store_that_was_ever_written_opens_and_decodes() {
         let meta = RocksMeta::open(&folder.path().join("meta")).unwrap();
         let found = meta.scan(b"").await.unwrap();
         let expected = expected(folder.path());
-        let expected: Vec<_> =
-            expected["meta"].as_array().unwrap().iter().map(|pair| (bytes(&pair["key"]), bytes(&pair["value"]))).collect();
+        let expected: Vec<_> = expected["meta"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|pair| (bytes(&pair["key"]), bytes(&pair["value"])))
+            .collect();
         let found: Vec<_> = found.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
         assert_eq!(found, expected, "{}", archive.display());
         let decoded = [
