@@ -138,6 +138,7 @@ fn meta_writes() -> Vec<Write> {
         created_at_ms: 1_700_000_000_000,
         spec_toml: "name = \"flights\"".to_owned(),
         deleting: false,
+        ..StreamValue::default()
     };
     let delivery = DeliveryValue {
         spec_toml: "name = \"flights\"".to_owned(),
