@@ -176,6 +176,25 @@ impl StreamService for Fake {
         Err(Status::unimplemented("not scripted"))
     }
 
+    async fn list_shards(&self, _: Request<ListShardsRequest>) -> Result<Response<ListShardsResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn split_shard(&self, _: Request<SplitShardRequest>) -> Result<Response<SplitShardResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn merge_shards(&self, _: Request<MergeShardsRequest>) -> Result<Response<MergeShardsResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn update_shard_count(
+        &self,
+        _: Request<UpdateShardCountRequest>,
+    ) -> Result<Response<UpdateShardCountResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
     async fn list_streams(&self, _: Request<ListStreamsRequest>) -> Result<Response<ListStreamsResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }

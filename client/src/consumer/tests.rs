@@ -10,7 +10,7 @@ use crate::{Kind, Position};
 fn push(offsets: std::ops::Range<u64>) -> Result<SubscribeResponse, Status> {
     let next_offset = offsets.end;
     let records = offsets.map(|offset| v1::Record { offset, ..v1::Record::default() }).collect();
-    Ok(SubscribeResponse { shard: 0, records, next_offset, millis_behind_latest: 0 })
+    Ok(SubscribeResponse { shard: 0, records, next_offset, millis_behind_latest: 0, shard_end: None })
 }
 
 fn asked(fake: &Fake) -> Vec<Wire> {

@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::Error;
 use crate::streams::{
-    PendingPut, Place, Placed, Position, PutFailure, PutFailureKind, PutRecord, PutResult, Room, ShardRecords,
-    StreamName, Streams,
+    PendingPut, Place, Placed, Position, PutFailure, PutFailureKind, PutRecord, PutResult, Room, ShardEnd,
+    ShardRecords, StreamName, Streams,
 };
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -64,6 +64,7 @@ impl RecordService for RecordHandler {
             next_offset: read.next_offset.0,
             millis_behind_latest: read.millis_behind_latest,
             records: records(read.records)?,
+            shard_end: read.end.map(shard_end),
         }))
     }
 
@@ -78,9 +79,9 @@ impl RecordService for RecordHandler {
         let position = position(request.position)?;
         let subscription = self.streams.subscribe(&stream, request.shard.map(ShardId), position).await?;
         let pushed = subscription.map(|read| {
-            let ShardRecords { shard, records: read, next_offset, millis_behind_latest } = read?;
-            let (shard, next_offset) = (shard.0, next_offset.0);
-            Ok(v1::SubscribeResponse { shard, records: records(read)?, next_offset, millis_behind_latest })
+            let ShardRecords { shard, records: read, next_offset, millis_behind_latest, end } = read?;
+            let (shard, next_offset, shard_end) = (shard.0, next_offset.0, end.map(shard_end));
+            Ok(v1::SubscribeResponse { shard, records: records(read)?, next_offset, millis_behind_latest, shard_end })
         });
         Ok(Response::new(Box::pin(pushed)))
     }
@@ -177,6 +178,16 @@ fn position(position: Option<v1::Position>) -> Result<Position, Status> {
             .in_field("position")
             .into()),
     }
+}
+
+fn shard_end(end: ShardEnd) -> v1::ShardEnd {
+    let children = end.children.into_iter().map(|child| v1::ChildShard {
+        shard: child.shard.0,
+        parents: child.parents.iter().map(|parent| parent.0).collect(),
+        hash_key_start: child.range.start.to_string(),
+        hash_key_end: child.range.end.to_string(),
+    });
+    v1::ShardEnd { children: children.collect() }
 }
 
 fn records(records: Vec<Record>) -> Result<Vec<v1::Record>, Error> {

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use millrace_proto::v1;
 use millrace_proto::v1::stream_service_server::StreamService;
+use millrace_storage::log::ShardId;
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
-use crate::streams::{StreamName, StreamOptions, StreamState, Streams};
+use crate::streams::{Resharded, ShardState, StreamMode, StreamName, StreamOptions, StreamState, Streams};
 
 /// Streams in one page where the caller does not say.
 const PAGE_SIZE_DEFAULT: u32 = 100;
-/// The most streams in one page.
+/// The most streams, or shards, in one page.
 const PAGE_SIZE_MAX: u32 = 1000;
 
 #[derive(Debug)]
@@ -24,18 +25,58 @@ impl StreamHandler {
         Self { streams }
     }
 
+    /// A stream with the first page of its shards.
     fn describe(&self, stream: &StreamState) -> v1::Stream {
-        let shards = stream.shards().iter().map(|shard| {
-            let offsets = self.streams.log().offsets(shard.key());
-            v1::Shard {
-                shard: shard.id().0,
-                hash_key_start: shard.range().start.to_string(),
-                hash_key_end: shard.range().end.to_string(),
-                trim_offset: offsets.start.0,
-                next_offset: offsets.end.0,
-            }
-        });
-        v1::Stream { shards: shards.collect(), ..summarize(stream) }
+        let (shards, next_shards_page_token) = self.page(stream, 0, PAGE_SIZE_MAX as usize);
+        v1::Stream { shards, next_shards_page_token, ..summarize(stream) }
+    }
+
+    /// The shards with at least this number, and the token of the page after them.
+    fn page(&self, stream: &StreamState, first: u32, count: usize) -> (Vec<v1::Shard>, String) {
+        let topology = stream.topology();
+        let from = topology.shards().partition_point(|shard| shard.id().0 < first);
+        let (page, rest) = topology.shards()[from..].split_at(count.min(topology.shards().len() - from));
+        let token = rest.first().map(|next| next.id().to_string()).unwrap_or_default();
+        (page.iter().map(|shard| self.shard(shard)).collect(), token)
+    }
+
+    fn shard(&self, shard: &ShardState) -> v1::Shard {
+        let offsets = self.streams.log().offsets(shard.key());
+        let closed = shard.closed();
+        let ids = |shards: &[ShardId]| shards.iter().map(|shard| shard.0).collect();
+        v1::Shard {
+            shard: shard.id().0,
+            hash_key_start: shard.range().start.to_string(),
+            hash_key_end: shard.range().end.to_string(),
+            trim_offset: offsets.start.0,
+            next_offset: offsets.end.0,
+            parents: ids(shard.parents()),
+            closed: closed.is_some(),
+            closed_at_ms: closed.map_or(0, |closed| closed.at.as_millis()),
+            children: closed.map(|closed| ids(&closed.children)).unwrap_or_default(),
+            created_at_ms: shard.created_at().as_millis(),
+            reason: shard.reason().to_owned(),
+        }
+    }
+
+    fn resharded(&self, resharded: &Resharded) -> Vec<v1::Shard> {
+        resharded.closed.iter().chain(&resharded.children).map(|shard| self.shard(shard)).collect()
+    }
+}
+
+fn page_size_of(asked: u32, default: u32, noun: &str) -> Result<usize, Error> {
+    if asked > PAGE_SIZE_MAX {
+        let message = format!("a page of {asked} {noun} is past the limit of {PAGE_SIZE_MAX}");
+        return Err(Error::invalid(message).in_field("page_size"));
+    }
+    Ok(if asked == 0 { default } else { asked } as usize)
+}
+
+fn mode_of(mode: v1::StreamMode) -> Option<StreamMode> {
+    match mode {
+        v1::StreamMode::Unspecified => None,
+        v1::StreamMode::Provisioned => Some(StreamMode::Provisioned),
+        v1::StreamMode::OnDemand => Some(StreamMode::OnDemand),
     }
 }
 
@@ -51,8 +92,15 @@ fn summarize(stream: &StreamState) -> v1::Stream {
             in_records_per_second: spec.quota.in_records_per_second,
             out_bytes_per_second: spec.quota.out_bytes_per_second,
         }),
-        shards: Vec::new(),
         created_at_ms: stream.created_at().as_millis(),
+        mode: match spec.mode {
+            StreamMode::Provisioned => v1::StreamMode::Provisioned,
+            StreamMode::OnDemand => v1::StreamMode::OnDemand,
+        }
+        .into(),
+        open_shard_count: spec.shard_count.get(),
+        shards: Vec::new(),
+        next_shards_page_token: String::new(),
     }
 }
 
@@ -63,8 +111,10 @@ impl StreamService for StreamHandler {
         request: Request<v1::CreateStreamRequest>,
     ) -> Result<Response<v1::CreateStreamResponse>, Status> {
         let request = request.into_inner();
+        let mode = mode_of(request.mode());
         let name = StreamName::try_from(request.name)?;
         let options = StreamOptions {
+            mode,
             shard_count: (request.shard_count > 0).then_some(request.shard_count),
             retention: request.retention_ms.map(Duration::from_millis),
             record_bytes_max: request.record_bytes_max,
@@ -90,11 +140,7 @@ impl StreamService for StreamHandler {
         request: Request<v1::ListStreamsRequest>,
     ) -> Result<Response<v1::ListStreamsResponse>, Status> {
         let v1::ListStreamsRequest { page_size, page_token } = request.into_inner();
-        if page_size > PAGE_SIZE_MAX {
-            let message = format!("a page of {page_size} streams is past the limit of {PAGE_SIZE_MAX}");
-            return Err(Error::invalid(message).in_field("page_size").into());
-        }
-        let page_size = if page_size == 0 { PAGE_SIZE_DEFAULT } else { page_size } as usize;
+        let page_size = page_size_of(page_size, PAGE_SIZE_DEFAULT, "streams")?;
         let mut streams = self.streams.list_after(&page_token, page_size + 1);
         let more = streams.len() > page_size;
         streams.truncate(page_size);
@@ -109,8 +155,10 @@ impl StreamService for StreamHandler {
         request: Request<v1::UpdateStreamRequest>,
     ) -> Result<Response<v1::UpdateStreamResponse>, Status> {
         let request = request.into_inner();
+        let mode = mode_of(request.mode());
         let name = StreamName::try_from(request.name)?;
         let options = StreamOptions {
+            mode,
             shard_count: None,
             retention: request.retention_ms.map(Duration::from_millis),
             record_bytes_max: request.record_bytes_max,
@@ -120,6 +168,51 @@ impl StreamService for StreamHandler {
         };
         let stream = self.streams.update(&name, &options).await?;
         Ok(Response::new(v1::UpdateStreamResponse { stream: Some(self.describe(&stream)) }))
+    }
+
+    async fn list_shards(
+        &self,
+        request: Request<v1::ListShardsRequest>,
+    ) -> Result<Response<v1::ListShardsResponse>, Status> {
+        let v1::ListShardsRequest { stream, page_size, page_token } = request.into_inner();
+        let stream = self.streams.get(&StreamName::try_from(stream)?)?;
+        let count = page_size_of(page_size, PAGE_SIZE_MAX, "shards")?;
+        let forged = |_| {
+            Error::invalid(format_args!("the page token {page_token:?} is not one of this server"))
+                .in_field("page_token")
+        };
+        let first: u32 = if page_token.is_empty() { 0 } else { page_token.parse().map_err(forged)? };
+        let (shards, next_page_token) = self.page(&stream, first, count);
+        Ok(Response::new(v1::ListShardsResponse { shards, next_page_token }))
+    }
+
+    async fn split_shard(
+        &self,
+        request: Request<v1::SplitShardRequest>,
+    ) -> Result<Response<v1::SplitShardResponse>, Status> {
+        let v1::SplitShardRequest { stream, shard, hash_key } = request.into_inner();
+        let (stream, at) = (StreamName::try_from(stream)?, (!hash_key.is_empty()).then_some(&*hash_key));
+        let resharded = self.streams.split_shard(&stream, ShardId(shard), at).await?;
+        Ok(Response::new(v1::SplitShardResponse { shards: self.resharded(&resharded) }))
+    }
+
+    async fn merge_shards(
+        &self,
+        request: Request<v1::MergeShardsRequest>,
+    ) -> Result<Response<v1::MergeShardsResponse>, Status> {
+        let v1::MergeShardsRequest { stream, shard, adjacent_shard } = request.into_inner();
+        let stream = StreamName::try_from(stream)?;
+        let resharded = self.streams.merge_shards(&stream, ShardId(shard), ShardId(adjacent_shard)).await?;
+        Ok(Response::new(v1::MergeShardsResponse { shards: self.resharded(&resharded) }))
+    }
+
+    async fn update_shard_count(
+        &self,
+        request: Request<v1::UpdateShardCountRequest>,
+    ) -> Result<Response<v1::UpdateShardCountResponse>, Status> {
+        let v1::UpdateShardCountRequest { stream, shard_count } = request.into_inner();
+        let resharded = self.streams.update_shard_count(&StreamName::try_from(stream)?, shard_count).await?;
+        Ok(Response::new(v1::UpdateShardCountResponse { stream: Some(self.describe(&resharded.stream)) }))
     }
 
     async fn delete_stream(

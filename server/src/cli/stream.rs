@@ -122,6 +122,7 @@ impl SettingArgs {
             in_bytes_per_second: self.in_bytes_per_second.map(Limit::on_wire),
             in_records_per_second: self.in_records_per_second.map(Limit::on_wire),
             out_bytes_per_second: self.out_bytes_per_second.map(Limit::on_wire),
+            mode: 0,
         }
     }
 
@@ -133,6 +134,7 @@ impl SettingArgs {
             in_bytes_per_second: self.in_bytes_per_second.map(Limit::on_wire),
             in_records_per_second: self.in_records_per_second.map(Limit::on_wire),
             out_bytes_per_second: self.out_bytes_per_second.map(Limit::on_wire),
+            mode: 0,
         }
     }
 

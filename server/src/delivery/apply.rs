@@ -19,10 +19,10 @@ use millrace_storage::time::Timestamp;
 
 use super::entry::Entry;
 use super::pipeline::Pipeline;
-use super::spec::{DeliverySpec, QuotaSpec, RateSpec, Size, StreamSpec, TableSpec, to_toml};
+use super::spec::{DeliverySpec, ModeSpec, QuotaSpec, RateSpec, Size, StreamSpec, TableSpec, to_toml};
 use super::{Deliveries, not_found, table_name};
 use crate::error::{Error, Result};
-use crate::streams::{self, StreamName, StreamOptions};
+use crate::streams::{self, StreamMode, StreamName, StreamOptions};
 
 /// What applying did, or would do, to one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,15 +224,16 @@ impl Deliveries {
         let meta = &*self.parts().meta;
         let stream_key = StreamKey { name: spec.stream.clone() };
         let stream = keys::get(meta, &stream_key).await?;
-        let stream = stream.filter(|stream| stream.value.id == declared.stream.0 && !stream.value.deleting);
+        let stream = stream.filter(|stream| stream.value.id == declared.stream.id().0 && !stream.value.deleting);
         let stream =
             stream.ok_or_else(|| spec.invalid("stream", format_args!("no stream is named {}", spec.stream)))?;
         let delivery_key = DeliveryKey { name: spec.name.clone() };
         let checkpoint_key = CheckpointKey { delivery: spec.name.clone() };
         let before = keys::get(meta, &checkpoint_key).await?;
-        let starts: Vec<_> = declared.shards().map(|key| (key, self.parts().log.offsets(key).start)).collect();
+        let starts: Vec<_> =
+            declared.shards().into_iter().map(|key| (key, self.parts().log.offsets(key).start)).collect();
         let checkpoint = match &before {
-            Some(before) => begin_again(&before.value, declared.stream.0, &starts),
+            Some(before) => begin_again(&before.value, declared.stream.id().0, &starts),
             None => self.begin(spec, &declared, &starts).await?,
         };
         let table = declared.table.as_ref().map(|table| table.name.to_string()).unwrap_or_default();
@@ -277,7 +278,7 @@ impl Deliveries {
         Ok(CheckpointValue {
             next_batch: last + 1,
             first_batch: last + 1,
-            stream_id: declared.stream.0,
+            stream_id: declared.stream.id().0,
             offsets,
             totals: None,
             last_commit_at_ms: 0,
@@ -333,8 +334,11 @@ fn begin_again(
     let same_stream = before.stream_id == stream_id;
     let at = |key: &ShardKey| if same_stream { before.offsets.get(&key.shard.0).copied().unwrap_or(0) } else { 0 };
     let offsets: BTreeMap<u32, u64> = starts.iter().map(|(key, start)| (key.shard.0, at(key).max(start.0))).collect();
-    if offsets == before.offsets && same_stream {
-        return before.clone();
+    // Of a shard that is gone nobody knows whether all of it was delivered; one that came since begins at its first record.
+    let kept = before.offsets.keys().all(|shard| offsets.contains_key(shard));
+    let whole = starts.iter().all(|(key, start)| at(key) >= start.0);
+    if same_stream && kept && whole {
+        return CheckpointValue { offsets, ..before.clone() };
     }
     // Records are missing between what it delivered and what it will: its proof starts anew.
     CheckpointValue {
@@ -355,6 +359,10 @@ fn options_of(spec: &StreamSpec) -> StreamOptions {
         })
     };
     StreamOptions {
+        mode: spec.mode.map(|mode| match mode {
+            ModeSpec::Provisioned => StreamMode::Provisioned,
+            ModeSpec::OnDemand => StreamMode::OnDemand,
+        }),
         shard_count: spec.shards,
         retention: spec.retention,
         record_bytes_max: spec.record_size_max.map(|size| size.as_u64()),
@@ -369,6 +377,8 @@ fn stream_toml(name: &StreamName, spec: &streams::StreamSpec) -> String {
     let rate = |rate| Some(if rate == 0 { RateSpec::Off } else { RateSpec::PerSecond(rate) });
     to_toml(&StreamSpec {
         name: name.to_string(),
+        // Provisioned is what needs no words.
+        mode: (spec.mode == StreamMode::OnDemand).then_some(ModeSpec::OnDemand),
         shards: Some(spec.shard_count.get()),
         retention: Some(Duration::from_millis(u64::try_from(spec.retention.as_millis()).unwrap_or(u64::MAX))),
         record_size_max: Some(Size(spec.record_bytes_max)),

@@ -1,21 +1,22 @@
 //! A delivery's declaration together with what it refers to, as its worker uses it.
 
+use std::sync::Arc;
+
 use millrace_storage::catalog::TableName;
-use millrace_storage::log::{ShardId, ShardKey, StreamId};
+use millrace_storage::log::ShardKey;
 use millrace_storage::meta::keys::intent::IntentValue;
 
 use super::spec::{DeliverySpec, TableSpec};
 use crate::error::Result;
+use crate::streams::StreamState;
 
 /// Everything that decides what a worker makes of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Declared {
     /// The delivery.
     pub(crate) spec: DeliverySpec,
-    /// The stream's number in the log.
-    pub(crate) stream: StreamId,
-    /// How many shards the stream has.
-    pub(crate) shard_count: u32,
+    /// The stream. Its shards may change at any time.
+    pub(crate) stream: Arc<StreamState>,
     /// For `parquet`: the table and its declaration.
     pub(crate) table: Option<DeclaredTable>,
 }
@@ -30,10 +31,9 @@ pub(crate) struct DeclaredTable {
 }
 
 impl Declared {
-    /// The stream's shards.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardKey> + use<> {
-        let stream = self.stream;
-        (0..self.shard_count).map(move |shard| ShardKey { stream, shard: ShardId(shard) })
+    /// The stream's shards at present, by number: open ones, and closed ones whose records are still kept.
+    pub(crate) fn shards(&self) -> Vec<ShardKey> {
+        self.stream.topology().shards().iter().map(|shard| shard.key()).collect()
     }
 
     /// The same delivery by the declarations that an open intent names, which may be older.

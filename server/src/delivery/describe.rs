@@ -78,7 +78,7 @@ impl Deliveries {
     pub(super) fn describe_entry(&self, entry: &Entry) -> Described {
         let progress = entry.progress.borrow().clone();
         let declared = entry.declared();
-        let shards = declared.shards().map(|key| DescribedShard {
+        let shards = declared.shards().into_iter().map(|key| DescribedShard {
             shard: key.shard,
             committed: progress.committed.get(&key.shard).copied().unwrap_or_default(),
             next: self.parts().log.offsets(key).end,

@@ -83,7 +83,7 @@ impl Entry {
             State::Retrying => 2,
         };
         let age = |at: Timestamp| (Timestamp::now().as_millis() - at.as_millis()).max(0) as f64 / 1000.0;
-        let lag = self.declared().shards().map(|key| {
+        let lag = self.declared().shards().into_iter().map(|key| {
             let committed = progress.committed.get(&key.shard).copied().unwrap_or_default();
             (key.shard.0, i64::try_from(log.offsets(key).end.since(committed)).unwrap_or(i64::MAX))
         });

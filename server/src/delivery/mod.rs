@@ -236,13 +236,12 @@ impl Deliveries {
                 Some(DeclaredTable { name, spec })
             }
         };
-        let shard_count = u32::try_from(stream.shards().len()).unwrap_or(u32::MAX);
-        Ok(Declared { spec, stream: stream.id(), shard_count, table })
+        Ok(Declared { spec, stream, table })
     }
 
     /// For each shard the offset that its next record gets: all before it is acknowledged.
     fn acknowledged(&self, entry: &Entry) -> Offsets {
-        entry.declared().shards().map(|key| (key.shard, self.parts().log.offsets(key).end)).collect()
+        entry.declared().shards().into_iter().map(|key| (key.shard, self.parts().log.offsets(key).end)).collect()
     }
 }
 

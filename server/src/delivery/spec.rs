@@ -67,7 +67,10 @@ impl<'de> Deserialize<'de> for Size {
 pub struct StreamSpec {
     /// The stream's name.
     pub name: String,
-    /// How many shards; fixed once the stream exists.
+    /// Who decides the number of shards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ModeSpec>,
+    /// How many shards; where the stream is on demand, those that it begins with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<u32>,
     /// How long records are kept.
@@ -79,6 +82,16 @@ pub struct StreamSpec {
     /// What one shard takes and gives each second.
     #[serde(default, skip_serializing_if = "QuotaSpec::is_empty")]
     pub quota: QuotaSpec,
+}
+
+/// Who decides how many shards a stream has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModeSpec {
+    /// Its declaration.
+    Provisioned,
+    /// Its load.
+    OnDemand,
 }
 
 /// A `[stream.quota]`: for each shard.

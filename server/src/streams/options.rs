@@ -7,10 +7,22 @@ use super::quota::ShardQuota;
 use super::settings::StreamSettings;
 use crate::error::{Error, Result};
 
+/// Who decides how many shards a stream has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamMode {
+    /// Its users.
+    #[default]
+    Provisioned,
+    /// Its load.
+    OnDemand,
+}
+
 /// What a caller asks of a stream; what is `None` takes the default at creation and stays at an update.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StreamOptions {
-    /// Shards; fixed at creation.
+    /// Who decides the number of shards.
+    pub mode: Option<StreamMode>,
+    /// Shards. Where the stream is on demand, those that it begins with.
     pub shard_count: Option<u32>,
     /// How long records are kept, in whole milliseconds.
     pub retention: Option<Duration>,
@@ -27,7 +39,9 @@ pub struct StreamOptions {
 /// What a stream is made to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamSpec {
-    /// Shards.
+    /// Who decides the number of shards.
+    pub mode: StreamMode,
+    /// Open shards.
     pub shard_count: NonZeroU32,
     /// How long records are kept.
     pub retention: Duration,
@@ -53,11 +67,9 @@ impl Rejected {
 impl StreamOptions {
     /// The specification of a new stream.
     pub(super) fn create(&self, settings: &StreamSettings) -> Result<StreamSpec, Rejected> {
-        let shard_count = self.shard_count.unwrap_or(settings.shard_count_default);
         let spec = StreamSpec {
-            shard_count: NonZeroU32::new(shard_count).ok_or_else(|| {
-                Rejected::new("shard_count_min", "shard_count", "a stream needs at least 1 shard".to_owned())
-            })?,
+            mode: StreamMode::default(),
+            shard_count: shards(self.shard_count.unwrap_or(settings.shard_count_default))?,
             retention: settings.retention_default,
             record_bytes_max: settings.record_bytes_default.as_u64(),
             quota: ShardQuota {
@@ -73,20 +85,18 @@ impl StreamOptions {
 
     /// The specification of a stream after an update.
     pub(super) fn update(&self, before: StreamSpec, settings: &StreamSettings) -> Result<StreamSpec, Rejected> {
-        if let Some(count) = self.shard_count
-            && count != before.shard_count.get()
-        {
-            let message =
-                format!("the stream has {} shards, and their number cannot change to {count}", before.shard_count);
-            return Err(Rejected::new("shard_count_fixed", "shard_count", message));
+        let mut spec = self.over(before);
+        // The load decides the number of one that is on demand.
+        if let (Some(count), StreamMode::Provisioned) = (self.shard_count, spec.mode) {
+            spec.shard_count = shards(count)?;
         }
-        let spec = self.over(before);
         check(&spec, settings)?;
         Ok(spec)
     }
 
     fn over(&self, base: StreamSpec) -> StreamSpec {
         StreamSpec {
+            mode: self.mode.unwrap_or(base.mode),
             shard_count: base.shard_count,
             retention: self.retention.unwrap_or(base.retention),
             record_bytes_max: self.record_bytes_max.unwrap_or(base.record_bytes_max),
@@ -97,6 +107,11 @@ impl StreamOptions {
             },
         }
     }
+}
+
+fn shards(count: u32) -> Result<NonZeroU32, Rejected> {
+    let none = || Rejected::new("shard_count_min", "shard_count", "a stream needs at least 1 shard".to_owned());
+    NonZeroU32::new(count).ok_or_else(none)
 }
 
 fn check(spec: &StreamSpec, settings: &StreamSettings) -> Result<(), Rejected> {
@@ -167,7 +182,7 @@ mod tests {
             assert!(rejected.error.to_string().contains(words), "{}", rejected.error);
         };
         check(&|o| o.shard_count = Some(0), "shard_count_min", "at least 1 shard");
-        check(&|o| o.shard_count = Some(1025), "shard_count_max", "1025 shards are past the limit of 1024");
+        check(&|o| o.shard_count = Some(10_001), "shard_count_max", "10001 shards are past the limit of 10000");
         let millisecond = Duration::from_millis(1);
         check(&|o| o.retention = Some(hour - millisecond), "retention", "59m 59s 999ms is outside of 1 h to 8760 h");
         check(&|o| o.retention = Some(8760 * hour + millisecond), "retention", "is outside of 1 h to 8760 h");
@@ -176,14 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn an_update_keeps_what_it_does_not_name_and_never_the_shards() {
+    fn an_update_keeps_what_it_does_not_name() {
         let settings = StreamSettings::default();
         let before = StreamOptions { shard_count: Some(2), ..Default::default() }.create(&settings).unwrap();
         let update = StreamOptions { in_bytes_per_second: Some(0), shard_count: Some(2), ..Default::default() };
         let after = update.update(before, &settings).unwrap();
         assert_eq!(after.quota.in_bytes_per_second, 0);
         assert_eq!(after.retention, before.retention);
+        assert_eq!((after.shard_count.get(), after.mode), (2, StreamMode::Provisioned));
         let reshard = StreamOptions { shard_count: Some(3), ..Default::default() };
-        assert_eq!(reshard.update(before, &settings).unwrap_err().limit, "shard_count_fixed");
+        assert_eq!(reshard.update(before, &settings).unwrap().shard_count.get(), 3);
+        let on_demand = StreamOptions { mode: Some(StreamMode::OnDemand), ..reshard };
+        assert_eq!(on_demand.update(before, &settings).unwrap().shard_count.get(), 2, "the load decides");
     }
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_storage::log::{AppendTicket, NewRecord, Offset, ShardId};
-use tokio::sync::OwnedRwLockReadGuard;
 
 use super::StreamName;
 use super::hash_key;
@@ -15,7 +14,8 @@ use super::options::Rejected;
 use super::registry::Streams;
 use super::room::Place;
 use super::settings::StreamSettings;
-use super::state::{ShardState, StreamState};
+use super::state::StreamState;
+use super::topology::ShardState;
 use crate::error::{Error, Result};
 
 /// A record to put.
@@ -79,20 +79,17 @@ pub type PutResult = Result<Placed, PutFailure>;
 #[derive(Debug)]
 pub struct PendingPut {
     streams: Streams,
-    stream: Arc<StreamState>,
     /// Each record's failure so far; those in a group are set by it.
     results: Vec<PutResult>,
     appends: Vec<Append>,
     began: Instant,
-    /// Keeps a deletion out until the records are durable.
-    _gate: OwnedRwLockReadGuard<()>,
     _place: Place,
 }
 
 /// The records of a put that go to one shard.
 #[derive(Debug)]
 struct Append {
-    shard: usize,
+    shard: Arc<ShardState>,
     /// Where in the put each record stands.
     indexes: Vec<u32>,
     bytes: u64,
@@ -102,7 +99,7 @@ struct Append {
 /// The records of a put that go to one shard, before the log has them.
 #[derive(Debug)]
 struct Group {
-    shard: usize,
+    shard: Arc<ShardState>,
     indexes: Vec<u32>,
     bytes: u64,
     records: Vec<NewRecord>,
@@ -132,19 +129,20 @@ impl Streams {
         let began = Instant::now();
         let stream = self.get(stream)?;
         check_put(&records, self.settings()).map_err(|rejected| self.reject(rejected))?;
-        let gate = Arc::clone(&stream.gate).read_owned().await;
+        // Held until the log has the records in its order: who moves shards waits for that, and then for an append of its own.
+        let _gate = stream.gate.read().await;
         if stream.deleted.is_cancelled() {
             return Err(stream.is_deleted());
         }
         let (mut results, groups) = self.group(&stream, records, began);
         let mut appends = Vec::with_capacity(groups.len());
         for Group { shard, indexes, bytes, records } in groups {
-            match self.log().append(stream.shards()[shard].key(), records).await {
+            match self.log().append(shard.key(), records).await {
                 Ok(ticket) => appends.push(Append { shard, indexes, bytes, ticket }),
-                Err(error) => fail(&mut results, &indexes, &stream.shards()[shard], &error),
+                Err(error) => fail(&mut results, &indexes, &shard, &error),
             }
         }
-        Ok(PendingPut { streams: self.clone(), stream, results, appends, began, _gate: gate, _place: place })
+        Ok(PendingPut { streams: self.clone(), results, appends, began, _place: place })
     }
 
     /// Splits a put by shard, and takes each shard's quota. Synchronous: it holds locks.
@@ -152,17 +150,21 @@ impl Streams {
         let record_bytes_max = stream.spec().record_bytes_max;
         let mut results: Vec<PutResult> = vec![UNDECIDED; records.len()];
         let mut groups: Vec<Group> = Vec::new();
-        let group_len = records.len().div_ceil(stream.shards().len());
-        let mut group_of_shard: Vec<Option<usize>> = vec![None; stream.shards().len()];
+        let topology = stream.topology();
+        let open = topology.open();
+        let group_len = records.len().div_ceil(open.len());
+        // Small entries, as there may be thousands of shards: the group's number plus 1.
+        let mut group_of_shard: Vec<u32> = vec![0; open.len()];
         for (index, record) in (0_u32..).zip(records) {
             match self.hash_key_of(&record, record_bytes_max) {
                 Ok(hash_key) => {
-                    let shard = stream.route(hash_key);
-                    let group = *group_of_shard[shard].get_or_insert_with(|| {
+                    let shard = topology.route(hash_key);
+                    if group_of_shard[shard] == 0 {
                         let (indexes, records) = (Vec::with_capacity(group_len), Vec::with_capacity(group_len));
-                        groups.push(Group { shard, indexes, bytes: 0, records });
-                        groups.len() - 1
-                    });
+                        groups.push(Group { shard: Arc::clone(&open[shard]), indexes, bytes: 0, records });
+                        group_of_shard[shard] = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+                    }
+                    let group = group_of_shard[shard] as usize - 1;
                     let PutRecord { partition_key, data, .. } = record;
                     groups[group].indexes.push(index);
                     groups[group].records.push(NewRecord { partition_key: partition_key.into(), data });
@@ -175,7 +177,7 @@ impl Streams {
             }
         }
         for group in &mut groups {
-            take_quota(group, &stream.shards()[group.shard], stream.name(), now, &mut results);
+            take_quota(group, stream.name(), now, &mut results);
         }
         groups.retain(|group| !group.records.is_empty());
         (results, groups)
@@ -234,7 +236,8 @@ fn check_put(records: &[PutRecord], settings: &StreamSettings) -> Result<(), Rej
 }
 
 /// Takes quota for a group's records in order, and cuts off those that it denies.
-fn take_quota(group: &mut Group, shard: &ShardState, stream: &StreamName, now: Instant, results: &mut [PutResult]) {
+fn take_quota(group: &mut Group, stream: &StreamName, now: Instant, results: &mut [PutResult]) {
+    let shard = Arc::clone(&group.shard);
     let account = shard.account();
     let mut incoming = account.incoming(now);
     let mut taken = 0;
@@ -278,7 +281,6 @@ impl PendingPut {
     /// Waits until every record is durable or has failed; gives each record's fate, in the order of the put.
     pub async fn durable(mut self) -> Vec<PutResult> {
         for Append { shard, indexes, bytes, ticket } in self.appends {
-            let shard = &self.stream.shards()[shard];
             match ticket.durable().await {
                 Ok(appended) => {
                     for (place, index) in indexes.iter().enumerate() {
@@ -288,7 +290,7 @@ impl PendingPut {
                     shard.metrics.in_records.inc_by(indexes.len() as u64);
                     shard.metrics.in_bytes.inc_by(bytes);
                 }
-                Err(error) => fail(&mut self.results, &indexes, shard, &error),
+                Err(error) => fail(&mut self.results, &indexes, &shard, &error),
             }
         }
         self.streams.metrics().put_latency.observe(self.began.elapsed().as_secs_f64());

@@ -5,10 +5,12 @@ use std::time::Instant;
 use millrace_storage::log::{Log, Offset, ReadLimit, Record, ShardId, ShardKey};
 use millrace_storage::time::Timestamp;
 
+use super::hash_key::HashKeyRange;
 use super::name::StreamName;
 use super::options::Rejected;
 use super::registry::Streams;
-use super::state::{ShardState, StreamState};
+use super::state::StreamState;
+use super::topology::{ShardState, Topology};
 use crate::error::{Error, Kind, Result};
 
 /// Where reading starts.
@@ -35,6 +37,26 @@ pub struct ShardRecords {
     pub next_offset: Offset,
     /// How long ago the last record given arrived, in milliseconds; zero at the tip.
     pub millis_behind_latest: u64,
+    /// Set where the shard is closed and `next_offset` is its end.
+    pub end: Option<ShardEnd>,
+}
+
+/// The end of a closed shard, for its reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardEnd {
+    /// The shards that took over, by hash key: to be read from their first record on, once all their parents are read.
+    pub children: Vec<ChildShard>,
+}
+
+/// A shard that took over from a closed one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildShard {
+    /// Its number.
+    pub shard: ShardId,
+    /// The shards that it took over from.
+    pub parents: Vec<ShardId>,
+    /// The hash keys that belong to it.
+    pub range: HashKeyRange,
 }
 
 impl Streams {
@@ -51,7 +73,7 @@ impl Streams {
         limit: ReadLimit,
     ) -> Result<ShardRecords> {
         let stream = self.get(stream)?;
-        let shard = stream.shard(shard)?;
+        let shard = &*stream.shard(shard)?;
         let limit = self.read_limit(limit).map_err(|rejected| self.reject(rejected))?;
         let from = self.resolve(&stream, shard, position).await?;
         if let Err(retry_after) = shard.account().outgoing(Instant::now()) {
@@ -68,7 +90,9 @@ impl Streams {
             .about("stream", stream.name())
             .about("shard", shard.id()));
         }
-        read_shard(&**self.log(), shard, from, limit).await
+        let mut read = read_shard(&**self.log(), shard, from, limit).await?;
+        read.end = end_at(&stream.topology(), shard, read.next_offset);
+        Ok(read)
     }
 
     fn read_limit(&self, asked: ReadLimit) -> Result<ReadLimit, Rejected> {
@@ -126,7 +150,18 @@ pub(super) async fn read_shard(
         None => from.max(log.offsets(shard.key()).start),
     };
     let millis_behind_latest = behind(log, shard.key(), next_offset, records.last());
-    Ok(ShardRecords { shard: shard.id(), records, next_offset, millis_behind_latest })
+    Ok(ShardRecords { shard: shard.id(), records, next_offset, millis_behind_latest, end: None })
+}
+
+/// The end of a shard, where it is closed and a reader is there. A child whose records are gone as well is left out.
+pub(super) fn end_at(topology: &Topology, shard: &ShardState, next: Offset) -> Option<ShardEnd> {
+    let closed = shard.closed().filter(|closed| next >= closed.end)?;
+    let children = closed.children.iter().filter_map(|child| topology.shard(*child)).map(|child| ChildShard {
+        shard: child.id(),
+        parents: child.parents().to_vec(),
+        range: child.range(),
+    });
+    Some(ShardEnd { children: children.collect() })
 }
 
 /// Zero at the tip; otherwise how long ago the last record arrived that the reader has.

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use millrace_storage::log::{Log, StreamId};
 use millrace_storage::meta::keys::delivery::DeliveryKey;
-use millrace_storage::meta::keys::stream::{StreamIdKey, StreamIdValue, StreamKey, StreamValue};
+use millrace_storage::meta::keys::shard::{ShardMetaKey, scan_stream};
+use millrace_storage::meta::keys::stream::{self, StreamIdKey, StreamIdValue, StreamKey, StreamValue};
 use millrace_storage::meta::{self, MetaStore, keys};
 use millrace_storage::time::Timestamp;
 use parking_lot::RwLock;
@@ -20,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::StreamMetrics;
 use super::name::StreamName;
-use super::options::{Rejected, StreamOptions, StreamSpec};
+use super::options::{Rejected, StreamMode, StreamOptions, StreamSpec};
 use super::quota::ShardQuota;
+use super::reshard::{self, Ask, By};
 use super::room::Room;
 use super::settings::StreamSettings;
 use super::state::StreamState;
@@ -58,18 +60,23 @@ impl Streams {
     ) -> Result<Self> {
         let stream_metrics = StreamMetrics::new(metrics, settings.metric_shards_max);
         let mut by_name = BTreeMap::new();
+        let shards = keys::scan::<ShardMetaKey>(&*meta).await?;
         for (key, stored) in keys::scan::<StreamKey>(&*meta).await? {
             let id = StreamId(stored.value.id);
             if stored.value.deleting {
                 tracing::info!(stream = key.name, "finishing the deletion of a stream");
                 log.delete_stream(id).await?;
-                meta.commit(vec![keys::unchanged(&key, &stored)], vec![keys::delete(&key)]).await?;
+                let writes = forget(&key, &*meta, id).await?;
+                meta.commit(vec![keys::unchanged(&key, &stored)], writes).await?;
                 continue;
             }
             let spec = spec_of(&key, &stored.value)?;
             let name: StreamName = key.name.parse()?;
             let created_at = Timestamp(stored.value.created_at_ms);
-            let state = StreamState::new(id, name.clone(), created_at, spec, &stream_metrics);
+            let from = shards.partition_point(|(shard, _)| shard.shard.stream < id);
+            let to = shards.partition_point(|(shard, _)| shard.shard.stream <= id);
+            let topology = reshard::load(&name, &stored.value, &spec, &shards[from..to], &stream_metrics)?;
+            let state = StreamState::new(id, name.clone(), created_at, spec, topology);
             by_name.insert(name, Arc::new(state));
         }
         Ok(Self(Arc::new(Inner {
@@ -99,6 +106,7 @@ impl Streams {
             let message = format!("{count} streams exist, and the limit is {count_max}");
             return Err(self.reject(Rejected::new("stream_count_max", "name", message)));
         }
+        self.check_shards(spec.shard_count.get() as usize).map_err(|rejected| self.reject(rejected))?;
         let (meta, key) = (&*self.0.meta, StreamKey { name: name.to_string() });
         let counter = keys::get(meta, &StreamIdKey).await?;
         let id = counter.as_ref().map_or(1, |stored| stored.value.next);
@@ -109,23 +117,24 @@ impl Streams {
             Ok(()) => {}
             // An earlier creation was stored although its caller was told that it failed.
             Err(meta::Error::Conflict { .. }) if let Some(stored) = keys::get(meta, &key).await? => {
-                self.insert(name, &stored.value, spec_of(&key, &stored.value)?);
+                self.insert(name, &stored.value, spec_of(&key, &stored.value)?)?;
                 return Err(exists(name));
             }
             Err(error) => return Err(error.into()),
         }
         tracing::info!(stream = %name, id, shards = spec.shard_count, "created a stream");
-        Ok(self.insert(name, &value, spec))
+        self.insert(name, &value, spec)
     }
 
-    fn insert(&self, name: &StreamName, value: &StreamValue, spec: StreamSpec) -> Arc<StreamState> {
+    fn insert(&self, name: &StreamName, value: &StreamValue, spec: StreamSpec) -> Result<Arc<StreamState>> {
         let (id, created_at) = (StreamId(value.id), Timestamp(value.created_at_ms));
-        let state = Arc::new(StreamState::new(id, name.clone(), created_at, spec, &self.0.metrics));
+        let topology = reshard::load(name, value, &spec, &[], &self.0.metrics)?;
+        let state = Arc::new(StreamState::new(id, name.clone(), created_at, spec, topology));
         self.0.by_name.write().insert(name.clone(), Arc::clone(&state));
-        state
+        Ok(state)
     }
 
-    /// Changes what `options` names; the rest stays.
+    /// Changes what `options` names; the rest stays. Another number of shards is a reshard, after all else.
     ///
     /// # Errors
     /// [`Kind::NotFound`], or [`Kind::Invalid`] where the options break a limit.
@@ -133,16 +142,23 @@ impl Streams {
         let _turn = self.0.changes.lock().await;
         let state = self.get(name)?;
         let spec = options.update(state.spec(), &self.0.settings).map_err(|rejected| self.reject(rejected))?;
-        if spec == state.spec() {
+        let before = state.spec();
+        if spec == before {
             return Ok(state);
         }
+        let resharded = spec.shard_count;
+        let spec = StreamSpec { shard_count: before.shard_count, ..spec };
         let key = StreamKey { name: name.to_string() };
         let stored = keys::get(&*self.0.meta, &key).await?.ok_or_else(|| not_found(name))?;
         let mut value = value_of(stored.value.id, Timestamp(stored.value.created_at_ms), &spec);
         value.spec_toml.clone_from(&stored.value.spec_toml);
+        value.encryption_key_version = stored.value.encryption_key_version;
         self.0.meta.commit(vec![keys::unchanged(&key, &stored)], vec![keys::put(&key, &value)]).await?;
         state.set_spec(spec);
         tracing::info!(stream = %name, ?spec, "updated a stream");
+        if resharded != spec.shard_count {
+            self.reshard(name, Ask::Evenly { count: resharded }, By::User).await?;
+        }
         Ok(state)
     }
 
@@ -174,12 +190,25 @@ impl Streams {
         }
         state.deleted.cancel();
         let _alone = state.gate.write().await;
+        self.settle_appends(&state).await;
         self.0.log.delete_stream(state.id()).await?;
-        meta.commit(Vec::new(), vec![keys::delete(&key)]).await?;
+        meta.commit(Vec::new(), forget(&key, meta, state.id()).await?).await?;
         self.0.by_name.write().remove(name);
-        self.0.metrics.remove(name, state.spec().shard_count.get());
+        self.0.metrics.remove(name, state.topology().next_id());
         tracing::info!(stream = %name, "deleted a stream");
         Ok(())
+    }
+
+    /// Waits until all appends of a stream are decided. An append of nothing is answered in its turn; a log that takes none
+    /// has decided all.
+    async fn settle_appends(&self, state: &StreamState) {
+        let mut barriers = Vec::new();
+        for shard in state.topology().open() {
+            barriers.extend(self.0.log.append(shard.key(), Vec::new()).await);
+        }
+        for barrier in barriers {
+            let _ = barrier.durable().await;
+        }
     }
 
     /// Marks, then looks again: a delivery that was declared in between asked for the stream without the mark.
@@ -270,6 +299,11 @@ impl Streams {
         &*self.0.meta
     }
 
+    /// The turn to change streams or their shards: one at a time.
+    pub(super) fn changes(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.changes
+    }
+
     pub(super) fn metrics(&self) -> &StreamMetrics {
         &self.0.metrics
     }
@@ -285,8 +319,14 @@ fn exists(name: &StreamName) -> Error {
     Error::new(Kind::AlreadyExists, format_args!("a stream named {name} exists")).about("stream", name)
 }
 
-fn not_found(name: &StreamName) -> Error {
+pub(super) fn not_found(name: &StreamName) -> Error {
     Error::not_found(format_args!("no stream is named {name}")).about("stream", name)
+}
+
+/// The writes that remove a stream with its shards.
+async fn forget(key: &StreamKey, meta: &dyn MetaStore, id: StreamId) -> Result<Vec<meta::Write>> {
+    let shards = scan_stream(meta, id).await?;
+    Ok(shards.iter().map(|(shard, _)| keys::delete(shard)).chain([keys::delete(key)]).collect())
 }
 
 fn value_of(id: u32, created_at: Timestamp, spec: &StreamSpec) -> StreamValue {
@@ -299,6 +339,11 @@ fn value_of(id: u32, created_at: Timestamp, spec: &StreamSpec) -> StreamValue {
         in_records_per_second: spec.quota.in_records_per_second,
         out_bytes_per_second: spec.quota.out_bytes_per_second,
         created_at_ms: created_at.as_millis(),
+        mode: match spec.mode {
+            StreamMode::Provisioned => stream::StreamMode::Provisioned,
+            StreamMode::OnDemand => stream::StreamMode::OnDemand,
+        }
+        .into(),
         ..Default::default()
     }
 }
@@ -307,6 +352,10 @@ fn spec_of(key: &StreamKey, value: &StreamValue) -> Result<StreamSpec> {
     let shard_count = NonZeroU32::new(value.shard_count)
         .ok_or_else(|| Error::new(Kind::DataLoss, format_args!("the stored stream {} has no shards", key.name)))?;
     Ok(StreamSpec {
+        mode: match value.mode() {
+            stream::StreamMode::Provisioned => StreamMode::Provisioned,
+            stream::StreamMode::OnDemand => StreamMode::OnDemand,
+        },
         shard_count,
         retention: Duration::from_millis(value.retention_ms),
         record_bytes_max: value.record_bytes_max,

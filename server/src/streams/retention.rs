@@ -72,7 +72,7 @@ impl Streams {
         if stream.deleted.is_cancelled() {
             return Ok(());
         }
-        for shard in stream.shards() {
+        for shard in stream.topology().shards() {
             let trim = self.log().offsets(shard.key()).start;
             let ended = self.log().offset_at(shard.key(), oldest).await?;
             let before = ended.min(still_needed(readers, shard.id()));

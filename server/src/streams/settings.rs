@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 pub struct StreamSettings {
     /// The most streams.
     pub count_max: u32,
-    /// The most shards of one stream.
+    /// The most open shards of one stream.
     pub shard_count_max: u32,
+    /// The most shards of all streams together, closed ones whose records are still kept among them.
+    pub shards_max: u32,
     /// The shards of a stream that is created without a number.
     pub shard_count_default: u32,
     /// How long a stream keeps records when created without a retention.
@@ -68,7 +70,8 @@ impl Default for StreamSettings {
     fn default() -> Self {
         Self {
             count_max: 1000,
-            shard_count_max: 1024,
+            shard_count_max: 10_000,
+            shards_max: 50_000,
             shard_count_default: 1,
             retention_default: 24 * HOUR,
             retention_min: HOUR,

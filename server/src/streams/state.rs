@@ -1,18 +1,16 @@
-//! A stream as it runs: its shards with their accounts, and the gate that keeps a deletion from overtaking puts.
+//! A stream as it runs: its present shards, and the gate that keeps a reshard or a deletion from overtaking puts.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use millrace_storage::log::{ShardId, ShardKey, StreamId};
+use millrace_storage::log::{ShardId, StreamId};
 use millrace_storage::time::Timestamp;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::hash_key::{self, HashKeyRange};
-use super::metrics::{ShardMetrics, StreamMetrics};
 use super::name::StreamName;
 use super::options::StreamSpec;
-use super::quota::Account;
+use super::topology::{Closed, ShardState, Topology};
 use crate::error::{Error, Result};
 
 /// A stream that exists.
@@ -22,19 +20,10 @@ pub struct StreamState {
     name: StreamName,
     created_at: Timestamp,
     spec: RwLock<StreamSpec>,
-    shards: Vec<ShardState>,
-    /// Puts hold it shared until they are durable; a deletion takes it alone.
-    pub(super) gate: Arc<tokio::sync::RwLock<()>>,
+    topology: watch::Sender<Arc<Topology>>,
+    /// Puts hold it shared from their routing until the log has them in its order; who moves shards takes it alone.
+    pub(super) gate: tokio::sync::RwLock<()>,
     pub(super) deleted: CancellationToken,
-}
-
-/// A shard of a stream.
-#[derive(Debug)]
-pub struct ShardState {
-    key: ShardKey,
-    range: HashKeyRange,
-    account: RwLock<Arc<Account>>,
-    pub(super) metrics: ShardMetrics,
 }
 
 impl StreamState {
@@ -43,23 +32,15 @@ impl StreamState {
         name: StreamName,
         created_at: Timestamp,
         spec: StreamSpec,
-        metrics: &StreamMetrics,
+        topology: Topology,
     ) -> Self {
-        let now = Instant::now();
-        let shard = |(number, range)| ShardState {
-            key: ShardKey { stream: id, shard: ShardId(number) },
-            range,
-            account: RwLock::new(Arc::new(Account::new(spec.quota, spec.record_bytes_max, now))),
-            metrics: metrics.shard(&name, number),
-        };
-        let shards = (0..).zip(hash_key::split_evenly(spec.shard_count)).map(shard).collect();
         Self {
             id,
             name,
             created_at,
             spec: RwLock::new(spec),
-            shards,
-            gate: Arc::default(),
+            topology: watch::Sender::new(Arc::new(topology)),
+            gate: tokio::sync::RwLock::default(),
             deleted: CancellationToken::new(),
         }
     }
@@ -88,26 +69,30 @@ impl StreamState {
         *self.spec.read()
     }
 
-    /// The shards, by number from 0.
+    /// The shards at present.
     #[must_use]
-    pub fn shards(&self) -> &[ShardState] {
-        &self.shards
+    pub fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology.borrow())
+    }
+
+    /// Watches the shards: it changes with each reshard, and when closed shards go.
+    #[must_use]
+    pub fn watch_topology(&self) -> watch::Receiver<Arc<Topology>> {
+        self.topology.subscribe()
     }
 
     /// A shard by number.
     ///
     /// # Errors
-    /// [`crate::error::Kind::NotFound`] where the stream has no such shard.
-    pub fn shard(&self, shard: ShardId) -> Result<&ShardState> {
-        self.shards.get(shard.0 as usize).ok_or_else(|| {
-            Error::not_found(format_args!(
-                "stream {} has {} shards, and no shard {shard}",
-                self.name,
-                self.shards.len()
-            ))
-            .in_field("shard")
-            .about("stream", &self.name)
-            .about("shard", shard)
+    /// [`crate::error::Kind::NotFound`] where the stream has no such shard, or has it no more.
+    pub fn shard(&self, shard: ShardId) -> Result<Arc<ShardState>> {
+        let topology = self.topology();
+        topology.shard(shard).cloned().ok_or_else(|| {
+            let count = topology.shards().len();
+            Error::not_found(format_args!("stream {} has {count} shards, and no shard {shard}", self.name))
+                .in_field("shard")
+                .about("stream", &self.name)
+                .about("shard", shard)
         })
     }
 
@@ -117,17 +102,23 @@ impl StreamState {
         &self.deleted
     }
 
-    /// The index of the shard that a hash key belongs to.
-    pub(super) fn route(&self, hash_key: u128) -> usize {
-        self.shards.partition_point(|shard| shard.range.start <= hash_key) - 1
+    /// Puts another topology in place and closes what it closes, as one step for everyone who looks.
+    pub(super) fn set_topology(&self, topology: Topology, closed: impl IntoIterator<Item = (Arc<ShardState>, Closed)>) {
+        self.spec.write().shard_count = u32::try_from(topology.open().len())
+            .ok()
+            .and_then(std::num::NonZeroU32::new)
+            .unwrap_or(std::num::NonZeroU32::MIN);
+        self.topology.send_modify(|held| {
+            *held = Arc::new(topology);
+            closed.into_iter().for_each(|(shard, closed)| shard.close(closed));
+        });
     }
 
     pub(super) fn set_spec(&self, spec: StreamSpec) {
         let before = std::mem::replace(&mut *self.spec.write(), spec);
         if before.quota != spec.quota || before.record_bytes_max != spec.record_bytes_max {
-            let now = Instant::now();
-            for shard in &self.shards {
-                *shard.account.write() = Arc::new(Account::new(spec.quota, spec.record_bytes_max, now));
+            for shard in self.topology().shards() {
+                shard.set_account(&spec);
             }
         }
     }
@@ -137,26 +128,11 @@ impl StreamState {
     }
 }
 
-impl ShardState {
-    /// The shard's number within the stream.
-    #[must_use]
-    pub const fn id(&self) -> ShardId {
-        self.key.shard
-    }
-
-    /// The shard as the log knows it.
-    #[must_use]
-    pub const fn key(&self) -> ShardKey {
-        self.key
-    }
-
-    /// The hash keys that belong to it.
-    #[must_use]
-    pub const fn range(&self) -> HashKeyRange {
-        self.range
-    }
-
-    pub(super) fn account(&self) -> Arc<Account> {
-        Arc::clone(&self.account.read())
+impl PartialEq for StreamState {
+    /// Numbers of streams are never reused.
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
     }
 }
+
+impl Eq for StreamState {}

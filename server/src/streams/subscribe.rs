@@ -1,7 +1,9 @@
 //! Subscriptions: one task a shard follows the tail and pushes into one bounded queue.
 //!
-//! A task takes its place in the queue before it reads, so a slow subscriber holds back reading and not memory.
+//! A task takes its place in the queue before it reads, so a slow subscriber holds back reading and not memory. A shard's
+//! records never come before those of its parents: its task begins when theirs have ended.
 
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,9 +16,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::name::StreamName;
-use super::read::{Position, ShardRecords, read_shard};
+use super::read::{Position, ShardRecords, end_at, read_shard};
 use super::registry::Streams;
 use super::state::StreamState;
+use super::topology::ShardState;
 use crate::error::{Error, Result};
 
 /// Records of a stream, pushed as they become durable. Ends with an error when the stream is deleted or the server closes.
@@ -24,7 +27,7 @@ use crate::error::{Error, Result};
 pub struct Subscription {
     records: mpsc::Receiver<Result<ShardRecords>>,
     /// Dropping the subscription ends its tasks.
-    _followers: JoinSet<()>,
+    _follower: JoinSet<()>,
     _open: Open,
 }
 
@@ -58,38 +61,62 @@ impl Streams {
         position: Position,
     ) -> Result<Subscription> {
         let stream = self.get(stream)?;
-        if shard.is_none() && matches!(position, Position::Offset(_)) && stream.shards().len() > 1 {
+        let topology = stream.topology();
+        if shard.is_none() && matches!(position, Position::Offset(_)) && topology.shards().len() > 1 {
             let message = "an offset belongs to one shard: name the shard, or start from a time";
             return Err(Error::invalid(message).in_field("position"));
         }
-        let shards: Vec<ShardId> = match shard {
-            Some(shard) => vec![stream.shard(shard)?.id()],
-            None => stream.shards().iter().map(super::state::ShardState::id).collect(),
+        let shards = match (shard, position) {
+            (Some(shard), _) => vec![stream.shard(shard)?],
+            // What closed shards hold was there before.
+            (None, Position::Latest) => topology.open().to_vec(),
+            (None, _) => topology.shards().to_vec(),
         };
         let (sender, records) = mpsc::channel(self.settings().subscribe_messages_max.max(1) as usize);
-        let mut followers = JoinSet::new();
+        let mut waiting = HashMap::with_capacity(shards.len());
         for shard in shards {
-            let from = self.resolve(&stream, stream.shard(shard)?, position).await?;
-            let (streams, stream) = (self.clone(), Arc::clone(&stream));
-            let follower = Follower { streams, stream, shard, next: from, sender: sender.clone() };
-            followers.spawn(follower.run());
+            let next = self.resolve(&stream, &shard, position).await?;
+            waiting.insert(shard.id(), Cursor { shard, next });
         }
+        let lineage = Lineage {
+            streams: self.clone(),
+            stream,
+            whole: shard.is_none(),
+            waiting,
+            running: HashSet::new(),
+            followers: JoinSet::new(),
+            sender,
+        };
+        let mut follower = JoinSet::new();
+        follower.spawn(lineage.run());
         let open = self.metrics().subscribers.clone();
         open.inc();
-        Ok(Subscription { records, _followers: followers, _open: Open(open) })
+        Ok(Subscription { records, _follower: follower, _open: Open(open) })
     }
 }
 
-/// Follows one shard for one subscription.
-struct Follower {
+/// Where a subscription stands in one shard.
+#[derive(Debug)]
+struct Cursor {
+    shard: Arc<ShardState>,
+    next: Offset,
+}
+
+/// The shards of one subscription, in the order of their lineage.
+struct Lineage {
     streams: Streams,
     stream: Arc<StreamState>,
-    shard: ShardId,
-    next: Offset,
+    /// Whether children are followed.
+    whole: bool,
+    /// Shards whose parents are not yet read.
+    waiting: HashMap<ShardId, Cursor>,
+    running: HashSet<ShardId>,
+    /// Dropping the subscription ends them.
+    followers: JoinSet<Result<Option<Arc<ShardState>>>>,
     sender: mpsc::Sender<Result<ShardRecords>>,
 }
 
-impl Follower {
+impl Lineage {
     async fn run(mut self) {
         let (stopping, stream) = (self.streams.stopping().clone(), Arc::clone(&self.stream));
         let error = tokio::select! {
@@ -101,30 +128,105 @@ impl Follower {
                 Err(error) => error,
             },
         };
+        self.followers.abort_all();
         // The subscriber may be gone; nobody is left to tell then.
         let _ = self.sender.send(Err(error)).await;
     }
 
-    /// Pushes records until the subscriber is gone.
+    /// Follows shards until the subscriber is gone, or the one shard that was asked for has ended.
     async fn follow(&mut self) -> Result<()> {
-        let shard = self.stream.shard(self.shard)?;
-        let bytes_max = usize::try_from(self.streams.settings().subscribe_bytes_max.as_u64()).unwrap_or(usize::MAX);
-        let limit = ReadLimit { records_max: self.streams.settings().get_records_max as usize, bytes_max };
-        let mut tail = self.streams.log().tail(shard.key());
+        let first: Vec<ShardId> = self.waiting.keys().copied().collect();
+        // Only after all are known, since any may wait for any.
+        let ready: Vec<ShardId> = first.into_iter().filter(|shard| self.is_ready(*shard)).collect();
+        ready.into_iter().for_each(|shard| self.start(shard));
+        while let Some(ended) = self.followers.join_next().await {
+            let ended =
+                ended.map_err(|error| Error::unavailable(format_args!("a subscription's task ended: {error}")))?;
+            let Some(shard) = ended? else { return Ok(()) };
+            self.running.remove(&shard.id());
+            if self.whole {
+                self.go_on(&shard);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the children of a shard that is read, as far as their other parents are.
+    fn go_on(&mut self, shard: &ShardState) {
+        let topology = self.stream.topology();
+        for child in shard.closed().iter().flat_map(|closed| closed.children.iter()) {
+            let Some(shard) = topology.shard(*child) else { continue };
+            if !self.running.contains(child) {
+                self.waiting.entry(*child).or_insert_with(|| Cursor { shard: Arc::clone(shard), next: Offset::ZERO });
+            }
+            if self.is_ready(*child) {
+                self.start(*child);
+            }
+        }
+    }
+
+    fn is_ready(&self, shard: ShardId) -> bool {
+        let unread = |parent: &ShardId| self.running.contains(parent) || self.waiting.contains_key(parent);
+        self.waiting.get(&shard).is_some_and(|cursor| !cursor.shard.parents().iter().any(unread))
+    }
+
+    fn start(&mut self, shard: ShardId) {
+        let Some(cursor) = self.waiting.remove(&shard) else { return };
+        self.running.insert(shard);
+        let (streams, stream) = (self.streams.clone(), Arc::clone(&self.stream));
+        let follower = Follower { streams, stream, cursor, sender: self.sender.clone() };
+        self.followers.spawn(follower.run());
+    }
+}
+
+/// Follows one shard for one subscription.
+struct Follower {
+    streams: Streams,
+    stream: Arc<StreamState>,
+    cursor: Cursor,
+    sender: mpsc::Sender<Result<ShardRecords>>,
+}
+
+impl Follower {
+    /// Pushes records until the shard ends, which gives the shard, or the subscriber is gone.
+    async fn run(self) -> Result<Option<Arc<ShardState>>> {
+        let Self { streams, stream, cursor: Cursor { shard, mut next }, sender } = self;
+        let bytes_max = usize::try_from(streams.settings().subscribe_bytes_max.as_u64()).unwrap_or(usize::MAX);
+        let limit = ReadLimit { records_max: streams.settings().get_records_max as usize, bytes_max };
+        let (mut tail, mut topology) = (streams.log().tail(shard.key()), stream.watch_topology());
         loop {
-            let next = self.next;
-            if tail.wait_for(|tip| *tip > next).await.is_err() {
-                return Err(Error::unavailable("the log is closed"));
+            tokio::select! {
+                biased;
+                tip = tail.wait_for(|tip| *tip > next) => {
+                    tip.map_err(|_| Error::unavailable("the log is closed"))?;
+                }
+                // The stream holds the sender for as long as it is held here.
+                _ = topology.wait_for(|_| shard.closed().is_some()), if shard.closed().is_none() => {}
+                () = std::future::ready(()), if shard.closed().is_some() => {}
+            }
+            if let Some(end) = end_at(&stream.topology(), &shard, next) {
+                let end = ShardRecords {
+                    shard: shard.id(),
+                    records: Vec::new(),
+                    next_offset: next,
+                    millis_behind_latest: 0,
+                    end: Some(end),
+                };
+                let sent = sender.send(Ok(end)).await;
+                return Ok(sent.is_ok().then_some(shard));
             }
             while let Err(wait) = shard.account().outgoing(Instant::now()) {
                 shard.metrics.throttled_out.inc();
                 tokio::time::sleep(wait).await;
             }
-            let Ok(place) = self.sender.reserve().await else { return Ok(()) };
-            let read = read_shard(&**self.streams.log(), shard, self.next, limit).await?;
-            self.next = read.next_offset;
+            let Ok(place) = sender.reserve().await else { return Ok(None) };
+            let read = read_shard(&**streams.log(), &shard, next, limit).await?;
+            next = read.next_offset;
             if !read.records.is_empty() {
                 place.send(Ok(read));
+            } else if let Some(closed) = shard.closed() {
+                // Its last records were trimmed.
+                next = next.max(closed.end);
             }
         }
     }

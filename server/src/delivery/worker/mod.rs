@@ -152,7 +152,7 @@ impl Worker {
         for (shard, range) in millrace_storage::meta::keys::load_ranges(&intent.value.ranges) {
             let mut from = range.start;
             while from < range.end {
-                let key = ShardKey { stream: declared.stream, shard };
+                let key = ShardKey { stream: declared.stream.id(), shard };
                 let read =
                     Arc::clone(&reader).read(converting, key, from..range.end, reader::CHUNK_BYTES_MAX, Memory::Take);
                 let done = read.await;
@@ -248,7 +248,7 @@ impl Session {
             let from = committed.get(&key.shard).copied().unwrap_or_default();
             Shard::new(key, from, parts.log.tail(key))
         };
-        let shards = declared.shards().map(shard).collect();
+        let shards = declared.shards().into_iter().map(shard).collect();
         worker.retry.progress.send_modify(|progress| progress.paused = false);
         Self {
             reader: Arc::new(worker.reader(declared)),

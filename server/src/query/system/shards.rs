@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use millrace_storage::log::ShardId;
 use serde::Serialize;
 
 use super::{SystemTable, batches, columns, time};
@@ -25,6 +26,16 @@ struct Row {
     next_offset: u64,
     records: u64,
     newest_arrival: Option<i64>,
+    /// Numbers with commas between them.
+    parents: String,
+    children: String,
+    created_at: i64,
+    closed_at: Option<i64>,
+    reason: String,
+}
+
+fn numbers(shards: &[ShardId]) -> String {
+    shards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[async_trait]
@@ -43,6 +54,11 @@ impl SystemTable for ShardRows {
             ("next_offset", DataType::UInt64),
             ("records", DataType::UInt64),
             ("newest_arrival", time()),
+            ("parents", DataType::Utf8),
+            ("children", DataType::Utf8),
+            ("created_at", time()),
+            ("closed_at", time()),
+            ("reason", DataType::Utf8),
         ])
     }
 
@@ -50,7 +66,8 @@ impl SystemTable for ShardRows {
         let log = self.streams.log();
         let mut rows = Vec::new();
         for stream in self.streams.list() {
-            for shard in stream.shards() {
+            for shard in stream.topology().shards() {
+                let closed = shard.closed();
                 let offsets = log.offsets(shard.key());
                 rows.push(Row {
                     stream: stream.name().to_string(),
@@ -61,6 +78,11 @@ impl SystemTable for ShardRows {
                     next_offset: offsets.end.0,
                     records: offsets.end.since(offsets.start),
                     newest_arrival: log.newest_arrival(shard.key()).map(|time| time.as_millis()),
+                    parents: numbers(shard.parents()),
+                    children: closed.map(|closed| numbers(&closed.children)).unwrap_or_default(),
+                    created_at: shard.created_at().as_millis(),
+                    closed_at: closed.map(|closed| closed.at.as_millis()),
+                    reason: shard.reason().to_owned(),
                 });
             }
         }

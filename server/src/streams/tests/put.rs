@@ -15,7 +15,7 @@ async fn records_go_to_the_shard_of_their_hash_key_in_order() {
     let stream = world.create("s", 4).await;
     let records: Vec<_> = (0..400).map(|n| record(&format!("key-{n}"), n.to_string())).collect();
     let fates = world.streams.put(&name("s"), records.clone()).await.unwrap();
-    for shard in stream.shards() {
+    for shard in stream.topology().shards() {
         let stored = world.log.read(shard.key(), Offset::ZERO, ALL).await.unwrap();
         let sent = records.iter().zip(&fates).filter(|(record, _)| {
             let key = hash_key::of_partition_key(&record.partition_key);
@@ -29,7 +29,7 @@ async fn records_go_to_the_shard_of_their_hash_key_in_order() {
         }
     }
     assert_eq!(world.count("millrace_streams_incoming_records_total{shard=\"0\",stream=\"s\"}") as usize, {
-        world.log.read(stream.shards()[0].key(), Offset::ZERO, ALL).await.unwrap().len()
+        world.log.read(stream.topology().shards()[0].key(), Offset::ZERO, ALL).await.unwrap().len()
     });
 }
 

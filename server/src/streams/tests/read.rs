@@ -57,7 +57,7 @@ async fn each_position_starts_where_it_says() {
 async fn an_offset_that_was_trimmed_means_the_trim_horizon_and_one_past_the_tip_is_an_error() {
     let world = seconds(4).await;
     let stream = world.streams.get(&name("s")).unwrap();
-    world.streams.log().trim(stream.shards()[0].key(), Offset(2)).await.unwrap();
+    world.streams.log().trim(stream.topology().shards()[0].key(), Offset(2)).await.unwrap();
     assert_eq!(offsets(&read(&world, Position::Offset(Offset(0)), NO_LIMIT).await), [2, 3]);
     let past = Position::Offset(Offset(5));
     let error = world.streams.get_records(&name("s"), SHARD, past, NO_LIMIT).await.unwrap_err();

@@ -20,6 +20,7 @@ async fn declare_delivery(world: &World, delivery: &str, stream: &str) {
 async fn a_restart_finds_every_stream_as_it_was() {
     let world = World::new().await;
     let options = StreamOptions {
+        mode: None,
         shard_count: Some(3),
         retention: Some(Duration::from_secs(168 * 3600)),
         record_bytes_max: Some(4096),
@@ -35,7 +36,8 @@ async fn a_restart_finds_every_stream_as_it_was() {
     assert_eq!((found.id(), found.created_at()), (made.id(), made.created_at()));
     assert_eq!(found.spec(), made.spec());
     assert_eq!(found.spec().retention, Duration::from_secs(200 * 3600));
-    let ranges = |stream: &StreamState| stream.shards().iter().map(super::super::ShardState::range).collect::<Vec<_>>();
+    let ranges =
+        |stream: &StreamState| stream.topology().shards().iter().map(|shard| shard.range()).collect::<Vec<_>>();
     assert_eq!(ranges(&found), ranges(&made));
 }
 
@@ -46,11 +48,15 @@ async fn ids_are_not_used_again_so_a_new_stream_of_an_old_name_is_empty() {
     world.streams.put(&name("s"), vec![record("a", "old")]).await.unwrap();
     world.streams.delete(&name("s")).await.unwrap();
     assert_eq!(*world.streams.get(&name("s")).unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(world.log.offsets(first.shards()[0].key()), Offset(0)..Offset(0), "the log gave the records up");
+    assert_eq!(
+        world.log.offsets(first.topology().shards()[0].key()),
+        Offset(0)..Offset(0),
+        "the log gave the records up"
+    );
     let world = world.restarted().await;
     let second = world.create("s", 1).await;
     assert_ne!(first.id(), second.id());
-    assert_eq!(world.log.offsets(second.shards()[0].key()).end, Offset(0));
+    assert_eq!(world.log.offsets(second.topology().shards()[0].key()).end, Offset(0));
 }
 
 #[tokio::test]
@@ -93,7 +99,7 @@ async fn a_restart_finishes_a_deletion_that_was_interrupted() {
     world.meta.commit(vec![keys::unchanged(&key, &stored)], vec![keys::put(&key, &marked)]).await.unwrap();
     let world = world.restarted().await;
     assert_eq!(*world.streams.get(&name("s")).unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(world.log.offsets(stream.shards()[0].key()).end, Offset(0));
+    assert_eq!(world.log.offsets(stream.topology().shards()[0].key()).end, Offset(0));
     assert!(keys::get(&*world.meta, &key).await.unwrap().is_none());
     world.create("s", 1).await;
 }

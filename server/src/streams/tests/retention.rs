@@ -30,7 +30,7 @@ async fn filled(count: i64) -> World {
 fn kept(world: &World) -> [std::ops::Range<u64>; 2] {
     let stream = world.streams.get(&name("s")).unwrap();
     [0, 1].map(|shard| {
-        let offsets = world.log.offsets(stream.shards()[shard].key());
+        let offsets = world.log.offsets(stream.topology().shards()[shard].key());
         offsets.start.0..offsets.end.0
     })
 }
@@ -56,7 +56,7 @@ async fn what_is_older_than_the_retention_goes_and_nothing_else() {
     assert_eq!(kept(&world), [30..30, 30..30]);
     world.streams.put(&name("s"), vec![record_for(0, "new")]).await.unwrap();
     assert_eq!(kept(&world)[0].end, 31, "offsets go on");
-    assert_eq!(Offset(31), world.log.offsets(world.streams.get(&name("s")).unwrap().shards()[0].key()).end);
+    assert_eq!(Offset(31), world.log.offsets(world.streams.get(&name("s")).unwrap().topology().shards()[0].key()).end);
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn the_worker_trims_and_ends_when_it_is_told() {
     world.streams.put(&name("s"), vec![record("a", "x")]).await.unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let worker = tokio::spawn(world.streams.clone().run_retention(stop.clone()));
-    while world.log.offsets(stream.shards()[0].key()).start == Offset(0) {
+    while world.log.offsets(stream.topology().shards()[0].key()).start == Offset(0) {
         tokio::task::yield_now().await;
     }
     stop.cancel();

@@ -8,6 +8,7 @@ mod ranges;
 pub mod stream;
 pub mod data_key;
 pub mod purge;
+pub mod shard;
 pub mod delivery;
 pub mod intent;
 pub mod batch;

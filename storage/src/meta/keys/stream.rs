@@ -17,7 +17,8 @@ pub struct StreamValue {
     /// Its number in the log. Never reused, also not by a stream of the same name.
     #[prost(uint32, tag = "1")]
     pub id: u32,
-    /// How many shards it has; shard `i` of `n` takes the `i`-th of `n` equal ranges of hash keys.
+    /// How many open shards it has. Where it was never resharded, shard `i` of `n` takes the `i`-th of `n` equal ranges of
+    /// hash keys; else see the family `shard`.
     #[prost(uint32, tag = "2")]
     pub shard_count: u32,
     /// How long a record is kept, in milliseconds.
@@ -47,6 +48,19 @@ pub struct StreamValue {
     /// The data key that seals new blocks; zero is none: they are stored in the clear.
     #[prost(uint32, tag = "20")]
     pub encryption_key_version: u32,
+    /// Who decides the number of shards.
+    #[prost(enumeration = "StreamMode", tag = "11")]
+    pub mode: i32,
+}
+
+/// Who decides how many shards a stream has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum StreamMode {
+    /// Its users.
+    Provisioned = 0,
+    /// Its load.
+    OnDemand = 1,
 }
 
 impl Key for StreamKey {

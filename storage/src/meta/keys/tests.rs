@@ -10,10 +10,11 @@ use super::data_key::{DataKeyKey, DataKeyValue};
 use super::delivery::{DeliveryKey, DeliveryState, DeliveryValue};
 use super::intent::{IntentKey, IntentValue};
 use super::purge::{PurgeKey, PurgeValue};
+use super::shard::{ClosedValue, ShardMetaKey, ShardValue, scan_stream};
 use super::stream::{StreamIdKey, StreamIdValue, StreamKey, StreamValue};
 use super::table::{TableKey, TableValue};
 use super::*;
-use crate::log::{Offset, ShardId};
+use crate::log::{Offset, ShardId, ShardKey, StreamId};
 use crate::meta::memory::MemoryMeta;
 
 fn check_key<K: Key>(key: &K) {
@@ -24,7 +25,8 @@ fn check_key<K: Key>(key: &K) {
 
 proptest! {
     #[test]
-    fn keys_come_back(name in ".{0,40}", other in ".{0,40}", batch: u64) {
+    fn keys_come_back(name in ".{0,40}", other in ".{0,40}", batch: u64, stream: u32, shard: u32) {
+        check_key(&shard_key(stream, shard));
         check_key(&StreamKey { name: name.clone() });
         check_key(&DeliveryKey { name: name.clone() });
         check_key(&CheckpointKey { delivery: name.clone() });
@@ -38,11 +40,14 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-        for family in ["", "batch/", "table/", "stream/", "stream-id/", "data-key/", "purge/", "delivery/", "checkpoint/", "intent/"] {
+        for family in ["", "batch/", "table/", "stream/", "stream-id/", "shard/", "data-key/", "purge/", "delivery/", "checkpoint/", "intent/"] {
             let key = [family.as_bytes(), &bytes].concat();
             let _ = (DataKeyKey::decode(&key), PurgeKey::decode(&key), StreamKey::decode(&key), StreamIdKey::decode(&key), DeliveryKey::decode(&key));
             let _ = (CheckpointKey::decode(&key), IntentKey::decode(&key), TableKey::decode(&key));
             if let Some(decoded) = BatchKey::decode(&key) {
+                prop_assert_eq!(&decoded.encode()[..], &key[..]);
+            }
+            if let Some(decoded) = ShardMetaKey::decode(&key) {
                 prop_assert_eq!(&decoded.encode()[..], &key[..]);
             }
         }
@@ -54,6 +59,21 @@ proptest! {
         let key = |batch| BatchKey { delivery: "d".to_owned(), batch }.encode();
         prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
     }
+}
+
+fn shard_key(stream: u32, shard: u32) -> ShardMetaKey {
+    ShardMetaKey { shard: ShardKey { stream: StreamId(stream), shard: ShardId(shard) } }
+}
+
+/// Numbers are fixed in width and big-endian: 0x2f, the byte of `/`, and shards past 255 change nothing.
+#[tokio::test]
+async fn a_scan_of_shards_takes_one_stream_only_by_number() {
+    let store = MemoryMeta::new();
+    let keys = [shard_key(1, 0), shard_key(0x2f, 300), shard_key(0x2f, 2), shard_key(0x2f2f_2f2f, 1)];
+    store.commit(vec![], keys.iter().map(|key| put(key, &ShardValue::default())).collect()).await.unwrap();
+    let found = scan_stream(&store, StreamId(0x2f)).await.unwrap();
+    let found: Vec<_> = found.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(found, [shard_key(0x2f, 2), shard_key(0x2f, 300)]);
 }
 
 #[tokio::test]
@@ -94,6 +114,15 @@ async fn values_come_back() {
         DataKeyValue { wrapped: vec![1; 61], master_key_id: name.clone(), created_at_ms: 5, replaced_at_ms: 6 };
     check(DataKeyKey { stream_id: 7, version: 2 }, data_key).await;
     check(PurgeKey, PurgeValue {}).await;
+    let shard = ShardValue {
+        hash_key_start: 0_u128.to_be_bytes().to_vec(),
+        hash_key_end: u128::MAX.to_be_bytes().to_vec(),
+        parents: vec![0, 1],
+        created_at_ms: 5,
+        closed: Some(ClosedValue { at_ms: 6, end_offset: 7, children: vec![3, 4] }),
+        reason: "merge of shards 0 and 1".to_owned(),
+    };
+    check(shard_key(7, 2), shard).await;
     let state = DeliveryState::Paused.into();
     check(DeliveryKey { name: name.clone() }, DeliveryValue { state, ..DeliveryValue::default() }).await;
     let offsets = store_offsets(&BTreeMap::from([(ShardId(0), Offset(7)), (ShardId(1), Offset(0))]));
