@@ -62,7 +62,7 @@ impl Verdicts {
 fn error_of(error: PutError) -> Error {
     match error.kind() {
         put_error::Kind::Invalid => Error::invalid(error.message),
-        put_error::Kind::Throttled => {
+        put_error::Kind::Throttled | put_error::Kind::DiskFull | put_error::Kind::StreamFull => {
             Error::new(Kind::Throttled, error.message).with_retry_after(Duration::from_millis(error.retry_after_ms))
         }
         put_error::Kind::Unavailable => Error::new(Kind::Unavailable, error.message).with_unknown_outcome(true),

@@ -120,6 +120,11 @@ fn delivery(described: Described) -> proto::Delivery {
         shards: shards.collect(),
         totals: Some(totals(described.totals)),
         last_commit_at_ms: described.last_commit_at.map_or(0, |at| at.as_millis()),
+        held: described.held.map(|held| proto::HeldRecords {
+            records: held.records,
+            bytes: held.bytes,
+            since_ms: held.since.as_millis(),
+        }),
     }
 }
 

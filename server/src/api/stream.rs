@@ -8,7 +8,7 @@ use millrace_storage::log::ShardId;
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
-use crate::streams::{Resharded, ShardState, StreamMode, StreamName, StreamOptions, StreamState, Streams};
+use crate::streams::{OverQuota, Resharded, ShardState, StreamMode, StreamName, StreamOptions, StreamState, Streams};
 
 /// Streams in one page where the caller does not say.
 const PAGE_SIZE_DEFAULT: u32 = 100;
@@ -28,7 +28,19 @@ impl StreamHandler {
     /// A stream with the first page of its shards.
     fn describe(&self, stream: &StreamState) -> v1::Stream {
         let (shards, next_shards_page_token) = self.page(stream, 0, PAGE_SIZE_MAX as usize);
-        v1::Stream { shards, next_shards_page_token, ..summarize(stream) }
+        let held = stream.held().into_iter().map(|held| v1::Held {
+            delivery: held.delivery,
+            records: held.records,
+            bytes: held.bytes,
+            since_ms: held.since.as_millis(),
+        });
+        v1::Stream {
+            shards,
+            next_shards_page_token,
+            stored_bytes: self.streams.log().stored_bytes(stream.id()),
+            held: held.collect(),
+            ..summarize(stream)
+        }
     }
 
     /// The shards with at least this number, and the token of the page after them.
@@ -91,6 +103,7 @@ fn summarize(stream: &StreamState) -> v1::Stream {
             in_bytes_per_second: spec.quota.in_bytes_per_second,
             in_records_per_second: spec.quota.in_records_per_second,
             out_bytes_per_second: spec.quota.out_bytes_per_second,
+            burst_ms: u64::try_from(spec.quota.burst.as_millis()).unwrap_or(u64::MAX),
         }),
         created_at_ms: stream.created_at().as_millis(),
         mode: match spec.mode {
@@ -101,6 +114,22 @@ fn summarize(stream: &StreamState) -> v1::Stream {
         open_shard_count: spec.shard_count.get(),
         shards: Vec::new(),
         next_shards_page_token: String::new(),
+        over_quota: match spec.over_quota {
+            OverQuota::Reject => v1::OverQuota::Reject.into(),
+            OverQuota::Delay => v1::OverQuota::Delay.into(),
+        },
+        stored_bytes_max: spec.stored_bytes_max,
+        hold_for_deliveries: spec.hold_for_deliveries,
+        stored_bytes: 0,
+        held: Vec::new(),
+    }
+}
+
+fn over_quota(choice: i32) -> Result<OverQuota, Error> {
+    match v1::OverQuota::try_from(choice) {
+        Ok(v1::OverQuota::Reject) => Ok(OverQuota::Reject),
+        Ok(v1::OverQuota::Delay) => Ok(OverQuota::Delay),
+        _ => Err(Error::invalid(format_args!("{choice} is no choice of over_quota")).in_field("over_quota")),
     }
 }
 
@@ -121,6 +150,10 @@ impl StreamService for StreamHandler {
             in_bytes_per_second: request.in_bytes_per_second,
             in_records_per_second: request.in_records_per_second,
             out_bytes_per_second: request.out_bytes_per_second,
+            burst: request.burst_ms.map(Duration::from_millis),
+            over_quota: request.over_quota.map(over_quota).transpose()?,
+            stored_bytes_max: request.stored_bytes_max,
+            hold_for_deliveries: request.hold_for_deliveries,
         };
         let stream = self.streams.create(&name, &options).await?;
         Ok(Response::new(v1::CreateStreamResponse { stream: Some(self.describe(&stream)) }))
@@ -165,6 +198,10 @@ impl StreamService for StreamHandler {
             in_bytes_per_second: request.in_bytes_per_second,
             in_records_per_second: request.in_records_per_second,
             out_bytes_per_second: request.out_bytes_per_second,
+            burst: request.burst_ms.map(Duration::from_millis),
+            over_quota: request.over_quota.map(over_quota).transpose()?,
+            stored_bytes_max: request.stored_bytes_max,
+            hold_for_deliveries: request.hold_for_deliveries,
         };
         let stream = self.streams.update(&name, &options).await?;
         Ok(Response::new(v1::UpdateStreamResponse { stream: Some(self.describe(&stream)) }))

@@ -83,11 +83,27 @@ struct DeliveryView {
     retries: u64,
     next_batch: u64,
     last_commit_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<HeldView>,
     /// Records that are acknowledged and not yet committed.
     behind: u64,
     shards: Vec<ShardView>,
     totals: TotalsView,
     spec_toml: String,
+}
+
+/// What the stream keeps past its retention because this delivery has not committed it.
+#[derive(Serialize)]
+struct HeldView {
+    records: u64,
+    bytes: u64,
+    since: String,
+}
+
+impl HeldView {
+    fn text(&self) -> String {
+        format!("{} records ({}), since {}", count(self.records), bytes(self.bytes), self.since)
+    }
 }
 
 #[derive(Serialize)]
@@ -159,6 +175,11 @@ impl DeliveryView {
             retries: delivery.retries,
             next_batch: delivery.next_batch,
             last_commit_at: time(delivery.last_commit_at_ms),
+            held: delivery.held.map(|held| HeldView {
+                records: held.records,
+                bytes: held.bytes,
+                since: time(held.since_ms),
+            }),
             behind: shards.iter().map(ShardView::behind).sum(),
             shards,
             totals: delivery.totals.unwrap_or_default().into(),
@@ -204,6 +225,7 @@ fn described(delivery: &DeliveryView) -> String {
         ("next batch", delivery.next_batch.to_string()),
         ("last commit", delivery.last_commit_at.clone()),
         ("behind", format!("{} records", count(delivery.behind))),
+        ("held past retention", delivery.held.as_ref().map_or_else(|| "nothing".to_owned(), HeldView::text)),
     ]);
     let shards = table(
         ["SHARD", "COMMITTED", "NEXT", "BEHIND"],

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Subcommand;
-use millrace_client::proto::{CreateStreamRequest, ShardQuota, Stream, UpdateStreamRequest};
+use millrace_client::proto::{CreateStreamRequest, OverQuota, ShardQuota, Stream, UpdateStreamRequest};
 use serde::Serialize;
 
 use super::confirm::{ConfirmArgs, confirm};
@@ -17,7 +17,8 @@ use super::{Endpoint, Result};
 #[command(after_help = "\
 Examples:
   millrace stream create flights --shards 2 --retention 168h
-  millrace stream update flights --in-bytes-per-second 4MiB
+  millrace stream update flights --in-bytes-per-second 4MiB --burst 5s --over-quota delay
+  millrace stream update flights --stored-size-max 20GiB
   millrace stream describe flights --output json
   millrace shards calc --help               how many shards a load needs")]
 pub(super) struct StreamArgs {
@@ -87,6 +88,35 @@ struct SettingArgs {
     /// What each shard gives a second; "off" for no limit. The server's default is 2MiB.
     #[arg(long, value_name = "SIZE")]
     out_bytes_per_second: Option<Limit<ByteSize>>,
+    /// How much of its quotas an idle shard saves up, as time at their rates: 1ms to 1m. The server's default is 1s.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    burst: Option<Duration>,
+    /// What becomes of a put over quota: "reject" refuses it and says when to retry, "delay" lets it wait its turn, within
+    /// the server's bounds. The default is "reject".
+    #[arg(long, value_name = "CHOICE", value_enum)]
+    over_quota: Option<OverQuotaArg>,
+    /// The most that the stream holds on the server's disk; "off" for no limit. Puts past it are refused.
+    #[arg(long, value_name = "SIZE")]
+    stored_size_max: Option<Limit<ByteSize>>,
+    /// Whether records past their retention are kept until every delivery has committed them. With "false" they go, and a
+    /// delivery counts what it missed as lost. The default is "true".
+    #[arg(long, value_name = "BOOL")]
+    hold_for_deliveries: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum OverQuotaArg {
+    Reject,
+    Delay,
+}
+
+impl OverQuotaArg {
+    fn on_wire(self) -> i32 {
+        match self {
+            Self::Reject => OverQuota::Reject.into(),
+            Self::Delay => OverQuota::Delay.into(),
+        }
+    }
 }
 
 pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
@@ -123,6 +153,10 @@ impl SettingArgs {
             in_records_per_second: self.in_records_per_second.map(Limit::on_wire),
             out_bytes_per_second: self.out_bytes_per_second.map(Limit::on_wire),
             mode: 0,
+            burst_ms: self.burst_ms(),
+            over_quota: self.over_quota.map(OverQuotaArg::on_wire),
+            stored_bytes_max: self.stored_size_max.map(Limit::on_wire),
+            hold_for_deliveries: self.hold_for_deliveries,
         }
     }
 
@@ -135,11 +169,19 @@ impl SettingArgs {
             in_records_per_second: self.in_records_per_second.map(Limit::on_wire),
             out_bytes_per_second: self.out_bytes_per_second.map(Limit::on_wire),
             mode: 0,
+            burst_ms: self.burst_ms(),
+            over_quota: self.over_quota.map(OverQuotaArg::on_wire),
+            stored_bytes_max: self.stored_size_max.map(Limit::on_wire),
+            hold_for_deliveries: self.hold_for_deliveries,
         }
     }
 
     fn retention_ms(&self) -> Option<u64> {
         self.retention.map(|retention| u64::try_from(retention.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn burst_ms(&self) -> Option<u64> {
+        self.burst.map(|burst| u64::try_from(burst.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
@@ -149,6 +191,12 @@ struct StreamView {
     retention_ms: u64,
     record_bytes_max: u64,
     quota: QuotaView,
+    over_quota: &'static str,
+    stored_bytes: u64,
+    stored_bytes_max: u64,
+    hold_for_deliveries: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held: Vec<HeldView>,
     created_at: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shards: Vec<ShardView>,
@@ -160,6 +208,16 @@ struct QuotaView {
     in_bytes_per_second: u64,
     in_records_per_second: u64,
     out_bytes_per_second: u64,
+    burst_ms: u64,
+}
+
+/// What is kept past the retention, and for which delivery.
+#[derive(Serialize)]
+struct HeldView {
+    delivery: String,
+    records: u64,
+    bytes: u64,
+    since: String,
 }
 
 #[derive(Serialize)]
@@ -173,8 +231,15 @@ struct ShardView {
 
 impl StreamView {
     fn of(stream: Stream) -> Self {
-        let ShardQuota { in_bytes_per_second, in_records_per_second, out_bytes_per_second } =
+        let over_quota = if stream.over_quota() == OverQuota::Delay { "delay" } else { "reject" };
+        let ShardQuota { in_bytes_per_second, in_records_per_second, out_bytes_per_second, burst_ms } =
             stream.quota.unwrap_or_default();
+        let held = stream.held.into_iter().map(|held| HeldView {
+            delivery: held.delivery,
+            records: held.records,
+            bytes: held.bytes,
+            since: time(held.since_ms),
+        });
         let shards = stream.shards.into_iter().map(|shard| ShardView {
             shard: shard.shard,
             hash_key_start: shard.hash_key_start,
@@ -186,7 +251,12 @@ impl StreamView {
             name: stream.name,
             retention_ms: stream.retention_ms,
             record_bytes_max: stream.record_bytes_max,
-            quota: QuotaView { in_bytes_per_second, in_records_per_second, out_bytes_per_second },
+            quota: QuotaView { in_bytes_per_second, in_records_per_second, out_bytes_per_second, burst_ms },
+            over_quota,
+            stored_bytes: stream.stored_bytes,
+            stored_bytes_max: stream.stored_bytes_max,
+            hold_for_deliveries: stream.hold_for_deliveries,
+            held: held.collect(),
             created_at: time(stream.created_at_ms),
             shards: shards.collect(),
         }
@@ -211,6 +281,25 @@ fn listed(streams: &[StreamView]) -> String {
     )
 }
 
+fn stored(stream: &StreamView) -> String {
+    match stream.stored_bytes_max {
+        0 => bytes(stream.stored_bytes),
+        max => format!("{} of at most {}", bytes(stream.stored_bytes), bytes(max)),
+    }
+}
+
+fn held(stream: &StreamView) -> String {
+    let held = stream.held.iter().map(|held| {
+        let HeldView { delivery, records, bytes: held, since } = held;
+        format!("{} records ({}) past the retention for {delivery}, since {since}", count(*records), bytes(*held))
+    });
+    match (stream.hold_for_deliveries, stream.held.is_empty()) {
+        (false, _) => "no".to_owned(),
+        (true, true) => "yes; nothing at present".to_owned(),
+        (true, false) => held.collect::<Vec<_>>().join("; "),
+    }
+}
+
 fn described(stream: &StreamView) -> String {
     let facts = facts([
         ("name", stream.name.clone()),
@@ -219,6 +308,10 @@ fn described(stream: &StreamView) -> String {
         ("in, each shard", bytes_per_second(stream.quota.in_bytes_per_second)),
         ("records in, each shard", records_per_second(stream.quota.in_records_per_second)),
         ("out, each shard", bytes_per_second(stream.quota.out_bytes_per_second)),
+        ("burst", duration(stream.quota.burst_ms)),
+        ("over quota", stream.over_quota.to_owned()),
+        ("stored", stored(stream)),
+        ("held for deliveries", held(stream)),
         ("created", stream.created_at.clone()),
     ]);
     let shards = table(

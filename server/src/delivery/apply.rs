@@ -369,6 +369,10 @@ fn options_of(spec: &StreamSpec) -> StreamOptions {
         in_bytes_per_second: rate(spec.quota.in_bytes_per_second),
         in_records_per_second: rate(spec.quota.in_records_per_second),
         out_bytes_per_second: rate(spec.quota.out_bytes_per_second),
+        burst: spec.quota.burst,
+        over_quota: spec.over_quota,
+        stored_bytes_max: rate(spec.stored_size_max),
+        hold_for_deliveries: spec.hold_for_deliveries,
     }
 }
 
@@ -386,6 +390,10 @@ fn stream_toml(name: &StreamName, spec: &streams::StreamSpec) -> String {
             in_bytes_per_second: rate(spec.quota.in_bytes_per_second),
             in_records_per_second: rate(spec.quota.in_records_per_second),
             out_bytes_per_second: rate(spec.quota.out_bytes_per_second),
+            burst: Some(spec.quota.burst),
         },
+        over_quota: Some(spec.over_quota),
+        stored_size_max: rate(spec.stored_bytes_max),
+        hold_for_deliveries: Some(spec.hold_for_deliveries),
     })
 }

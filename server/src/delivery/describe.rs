@@ -7,6 +7,7 @@ use millrace_storage::time::Timestamp;
 use super::Deliveries;
 use super::entry::Entry;
 use crate::error::Result;
+use crate::streams::Held;
 
 /// What a delivery does at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Described {
     pub totals: Totals,
     /// When the last batch was committed.
     pub last_commit_at: Option<Timestamp>,
+    /// What the stream keeps past its retention because of this delivery.
+    pub held: Option<Held>,
 }
 
 /// A shard of a delivery's stream.
@@ -75,6 +78,11 @@ impl Deliveries {
         Ok(self.describe_entry(&entry))
     }
 
+    fn held(&self, delivery: &str, stream: &str) -> Option<Held> {
+        let stream = self.parts().streams.get(&stream.parse().ok()?).ok()?;
+        stream.held().into_iter().find(|held| held.delivery == delivery)
+    }
+
     pub(super) fn describe_entry(&self, entry: &Entry) -> Described {
         let progress = entry.progress.borrow().clone();
         let declared = entry.declared();
@@ -95,6 +103,7 @@ impl Deliveries {
             shards: shards.collect(),
             totals: progress.totals,
             last_commit_at: progress.last_commit_at,
+            held: self.held(&entry.name, &declared.spec.stream),
         }
     }
 }

@@ -10,6 +10,7 @@ use millrace_storage::lake::prefix::{DEFAULT_PREFIX, PREFIX_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::streams::OverQuota;
 use crate::transform::TransformSpec;
 
 /// The sizes that a delivery's buffer may have.
@@ -82,6 +83,15 @@ pub struct StreamSpec {
     /// What one shard takes and gives each second.
     #[serde(default, skip_serializing_if = "QuotaSpec::is_empty")]
     pub quota: QuotaSpec,
+    /// What becomes of a put that is over a shard's quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_quota: Option<OverQuota>,
+    /// The most that the stream holds, as stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_size_max: Option<RateSpec>,
+    /// Whether what a delivery has not committed outlives the retention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_for_deliveries: Option<bool>,
 }
 
 /// Who decides how many shards a stream has.
@@ -107,6 +117,9 @@ pub struct QuotaSpec {
     /// Bytes out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out_bytes_per_second: Option<RateSpec>,
+    /// How much of each an idle shard saves up, as time at its rate.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    pub burst: Option<Duration>,
 }
 
 impl QuotaSpec {

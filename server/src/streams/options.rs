@@ -3,10 +3,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::quota::ShardQuota;
+use super::quota::{OverQuota, ShardQuota};
 use super::settings::StreamSettings;
 use crate::error::{Error, Result};
 
+/// The shortest burst: the grain that it is kept in.
+const BURST_MIN: Duration = Duration::from_millis(1);
 /// Who decides how many shards a stream has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StreamMode {
@@ -34,6 +36,14 @@ pub struct StreamOptions {
     pub in_records_per_second: Option<u64>,
     /// Bytes a second out of each shard; zero is no limit.
     pub out_bytes_per_second: Option<u64>,
+    /// How much of its quotas an idle shard saves up, in whole milliseconds.
+    pub burst: Option<Duration>,
+    /// What becomes of a put over quota.
+    pub over_quota: Option<OverQuota>,
+    /// The most that the stream holds, in bytes as stored; zero is no limit.
+    pub stored_bytes_max: Option<u64>,
+    /// Whether what a delivery has not committed outlives the retention.
+    pub hold_for_deliveries: Option<bool>,
 }
 
 /// What a stream is made to be.
@@ -49,6 +59,12 @@ pub struct StreamSpec {
     pub record_bytes_max: u64,
     /// What each shard takes and gives.
     pub quota: ShardQuota,
+    /// What becomes of a put over quota.
+    pub over_quota: OverQuota,
+    /// The most that the stream holds, in bytes as stored; zero is no limit.
+    pub stored_bytes_max: u64,
+    /// Whether what a delivery has not committed outlives the retention.
+    pub hold_for_deliveries: bool,
 }
 
 /// A limit of [`StreamSettings`] that a request broke, by the name that metrics count it under.
@@ -76,7 +92,11 @@ impl StreamOptions {
                 in_bytes_per_second: settings.in_bytes_per_second.as_u64(),
                 in_records_per_second: settings.in_records_per_second,
                 out_bytes_per_second: settings.out_bytes_per_second.as_u64(),
+                burst: settings.quota_burst_default,
             },
+            over_quota: OverQuota::Reject,
+            stored_bytes_max: settings.stored_bytes_max_default.as_u64(),
+            hold_for_deliveries: true,
         };
         let spec = self.over(spec);
         check(&spec, settings)?;
@@ -104,7 +124,11 @@ impl StreamOptions {
                 in_bytes_per_second: self.in_bytes_per_second.unwrap_or(base.quota.in_bytes_per_second),
                 in_records_per_second: self.in_records_per_second.unwrap_or(base.quota.in_records_per_second),
                 out_bytes_per_second: self.out_bytes_per_second.unwrap_or(base.quota.out_bytes_per_second),
+                burst: self.burst.unwrap_or(base.quota.burst),
             },
+            over_quota: self.over_quota.unwrap_or(base.over_quota),
+            stored_bytes_max: self.stored_bytes_max.unwrap_or(base.stored_bytes_max),
+            hold_for_deliveries: self.hold_for_deliveries.unwrap_or(base.hold_for_deliveries),
         }
     }
 }
@@ -129,6 +153,11 @@ fn check(spec: &StreamSpec, settings: &StreamSettings) -> Result<(), Rejected> {
     if spec.record_bytes_max == 0 || spec.record_bytes_max > bytes_max {
         let message = format!("a record limit of {} bytes is outside of 1 to {bytes_max} bytes", spec.record_bytes_max);
         return Err(Rejected::new("record_bytes_max", "record_bytes_max", message));
+    }
+    let (burst, burst_max) = (spec.quota.burst, settings.quota_burst_max);
+    if burst < BURST_MIN || burst > burst_max {
+        let message = format!("a burst of {} is outside of {} to {}", time(burst), time(BURST_MIN), time(burst_max));
+        return Err(Rejected::new("quota_burst_max", "burst_ms", message));
     }
     Ok(())
 }
@@ -188,6 +217,11 @@ mod tests {
         check(&|o| o.retention = Some(8760 * hour + millisecond), "retention", "is outside of 1 h to 8760 h");
         check(&|o| o.record_bytes_max = Some(0), "record_bytes_max", "0 bytes is outside");
         check(&|o| o.record_bytes_max = Some((10 << 20) + 1), "record_bytes_max", "10485761 bytes is outside");
+        for burst in [millisecond, settings.quota_burst_max] {
+            assert!(with(&|options| options.burst = Some(burst)).is_ok());
+        }
+        check(&|o| o.burst = Some(Duration::ZERO), "quota_burst_max", "is outside of 1ms to 1m");
+        check(&|o| o.burst = Some(settings.quota_burst_max + millisecond), "quota_burst_max", "1m 1ms is outside");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// What one shard takes and gives each second; zero is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,6 +18,31 @@ pub struct ShardQuota {
     pub in_records_per_second: u64,
     /// Bytes out, to all readers together.
     pub out_bytes_per_second: u64,
+    /// How much of each an idle shard saves up, as time at its rate.
+    pub burst: Duration,
+}
+
+/// What becomes of a put that is over a shard's quota. The numbers are those on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum OverQuota {
+    /// It is refused and told when to retry.
+    #[default]
+    Reject = 0,
+    /// It waits for its turn, within `delay_time_max` and `delay_bytes_max`.
+    Delay = 1,
+}
+
+impl OverQuota {
+    /// From its number on disk.
+    pub(super) const fn from_stored(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Reject),
+            1 => Some(Self::Delay),
+            _ => None,
+        }
+    }
 }
 
 /// A level that rises with time up to `burst` and falls by what is taken. Below zero it owes.
@@ -28,10 +54,11 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// A full bucket; `None` where there is no limit.
-    fn full(per_second: u64, burst: u64) -> Option<Self> {
-        let burst = per_second.max(burst) as f64;
-        (per_second > 0).then_some(Self { rate: per_second as f64, burst, level: burst })
+    /// A full bucket that holds `burst` of its rate, and at least `amount_min`; `None` where there is no limit.
+    fn full(per_second: u64, burst: Duration, amount_min: u64) -> Option<Self> {
+        let rate = per_second as f64;
+        let burst = (rate * burst.as_secs_f64()).max(amount_min as f64);
+        (per_second > 0).then_some(Self { rate, burst, level: burst })
     }
 
     fn refill(&mut self, passed: Duration) {
@@ -70,13 +97,13 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// An account that begins with a second's worth of each quota, and never less than one record of the largest size.
+    /// An account that begins with the burst of each quota, and never less than one record of the largest size.
     pub(super) fn new(quota: ShardQuota, record_bytes_max: u64, now: Instant) -> Self {
         Self {
             buckets: Mutex::new(Buckets {
-                in_bytes: Bucket::full(quota.in_bytes_per_second, record_bytes_max),
-                in_records: Bucket::full(quota.in_records_per_second, 1),
-                out_bytes: Bucket::full(quota.out_bytes_per_second, 1),
+                in_bytes: Bucket::full(quota.in_bytes_per_second, quota.burst, record_bytes_max),
+                in_records: Bucket::full(quota.in_records_per_second, quota.burst, 1),
+                out_bytes: Bucket::full(quota.out_bytes_per_second, quota.burst, 1),
                 at: now,
             }),
         }
@@ -149,7 +176,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn quota(in_bytes: u64, in_records: u64, out_bytes: u64) -> ShardQuota {
-        ShardQuota { in_bytes_per_second: in_bytes, in_records_per_second: in_records, out_bytes_per_second: out_bytes }
+        ShardQuota {
+            in_bytes_per_second: in_bytes,
+            in_records_per_second: in_records,
+            out_bytes_per_second: out_bytes,
+            burst: SECOND,
+        }
     }
 
     #[test]

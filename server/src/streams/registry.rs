@@ -22,13 +22,16 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::StreamMetrics;
 use super::name::StreamName;
 use super::options::{Rejected, StreamMode, StreamOptions, StreamSpec};
-use super::quota::ShardQuota;
+use super::quota::{OverQuota, ShardQuota};
 use super::reshard::{self, Ask, By};
 use super::room::Room;
 use super::settings::StreamSettings;
 use super::state::StreamState;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
+
+/// The burst of streams that were stored before they had one.
+const BURST_UNSET: Duration = Duration::from_secs(1);
 
 /// The handle of all streams. Cheap to clone.
 #[derive(Clone)]
@@ -344,6 +347,10 @@ fn value_of(id: u32, created_at: Timestamp, spec: &StreamSpec) -> StreamValue {
             StreamMode::OnDemand => stream::StreamMode::OnDemand,
         }
         .into(),
+        burst_ms: u64::try_from(spec.quota.burst.as_millis()).unwrap_or(u64::MAX),
+        over_quota: spec.over_quota as u32,
+        stored_bytes_max: spec.stored_bytes_max,
+        trims_undelivered: !spec.hold_for_deliveries,
         ..Default::default()
     }
 }
@@ -363,7 +370,14 @@ fn spec_of(key: &StreamKey, value: &StreamValue) -> Result<StreamSpec> {
             in_bytes_per_second: value.in_bytes_per_second,
             in_records_per_second: value.in_records_per_second,
             out_bytes_per_second: value.out_bytes_per_second,
+            burst: if value.burst_ms == 0 { BURST_UNSET } else { Duration::from_millis(value.burst_ms) },
         },
+        over_quota: OverQuota::from_stored(value.over_quota).ok_or_else(|| {
+            let message = format!("the stored stream {} has the unknown choice {}", key.name, value.over_quota);
+            Error::new(Kind::DataLoss, message)
+        })?,
+        stored_bytes_max: value.stored_bytes_max,
+        hold_for_deliveries: !value.trims_undelivered,
     })
 }
 

@@ -41,6 +41,19 @@ pub struct StreamSettings {
     pub in_records_per_second: u64,
     /// Bytes a second out of each shard of a stream created without that quota; 0 is no limit.
     pub out_bytes_per_second: ByteSize,
+    /// How much of its quotas an idle shard saves up, as time at their rates, in a stream created without saying so.
+    #[serde(with = "humantime_serde")]
+    pub quota_burst_default: Duration,
+    /// The most that a stream may let its shards save up.
+    #[serde(with = "humantime_serde")]
+    pub quota_burst_max: Duration,
+    /// The longest that a put over quota waits, in streams that delay such puts; a longer wait is refused at once.
+    #[serde(with = "humantime_serde")]
+    pub delay_time_max: Duration,
+    /// The most bytes of puts that wait for quota, of all streams together; past it they are refused.
+    pub delay_bytes_max: ByteSize,
+    /// The most that a stream created without that limit holds, in bytes as stored; 0 is no limit.
+    pub stored_bytes_max_default: ByteSize,
     /// The most records of one put.
     pub put_records_max: u32,
     /// The most bytes of one put: data plus partition keys.
@@ -83,6 +96,11 @@ impl Default for StreamSettings {
             in_bytes_per_second: ByteSize::mib(1),
             in_records_per_second: 1000,
             out_bytes_per_second: ByteSize::mib(2),
+            quota_burst_default: Duration::from_secs(1),
+            quota_burst_max: Duration::from_secs(60),
+            delay_time_max: Duration::from_secs(10),
+            delay_bytes_max: ByteSize::mib(24),
+            stored_bytes_max_default: ByteSize::b(0),
             put_records_max: 500,
             put_bytes_max: ByteSize::mib(10),
             put_in_flight_bytes_max: ByteSize::mib(96),

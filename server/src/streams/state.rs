@@ -24,6 +24,21 @@ pub struct StreamState {
     /// Puts hold it shared from their routing until the log has them in its order; who moves shards takes it alone.
     pub(super) gate: tokio::sync::RwLock<()>,
     pub(super) deleted: CancellationToken,
+    /// What the retention keeps for deliveries, as its last pass found it.
+    pub(super) held: RwLock<Vec<Held>>,
+}
+
+/// Records past their retention that are kept because a delivery has not committed them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The delivery.
+    pub delivery: String,
+    /// How many, in all shards.
+    pub records: u64,
+    /// As stored.
+    pub bytes: u64,
+    /// The first pass, of this process, that found any.
+    pub since: Timestamp,
 }
 
 impl StreamState {
@@ -42,6 +57,7 @@ impl StreamState {
             topology: watch::Sender::new(Arc::new(topology)),
             gate: tokio::sync::RwLock::default(),
             deleted: CancellationToken::new(),
+            held: RwLock::default(),
         }
     }
 
@@ -94,6 +110,12 @@ impl StreamState {
                 .about("stream", &self.name)
                 .about("shard", shard)
         })
+    }
+
+    /// What is kept past the retention, by delivery; as of the last pass.
+    #[must_use]
+    pub fn held(&self) -> Vec<Held> {
+        self.held.read().clone()
     }
 
     /// Ends when the stream is deleted.

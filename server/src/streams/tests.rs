@@ -15,7 +15,7 @@ use millrace_storage::meta::MetaStore;
 use millrace_storage::meta::memory::MemoryMeta;
 use millrace_storage::time::{Clock, Timestamp};
 
-use super::{PutRecord, StreamName, StreamOptions, StreamSettings, StreamState, Streams};
+use super::{OverQuota, PutRecord, StreamName, StreamOptions, StreamSettings, StreamState, Streams};
 use crate::metrics::Metrics;
 
 /// Streams on stores in memory, whose clock the test sets.

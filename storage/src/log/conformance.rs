@@ -327,6 +327,29 @@ pub(crate) async fn in_time<T>(case: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), case).await.expect("the case takes under a minute")
 }
 
+pub(crate) async fn stored_bytes_come_and_go_with_the_records(log: &dyn Log) {
+    let (one, two) = (shard(1, 0), shard(1, 1));
+    assert_eq!(log.stored_bytes(StreamId(1)), 0);
+    put(log, one, numbered(0, 10)).await;
+    let first = log.stored_bytes(StreamId(1));
+    assert!(first > 0);
+    put(log, one, numbered(10, 10)).await;
+    put(log, two, numbered(0, 10)).await;
+    put(log, shard(2, 0), numbered(0, 10)).await;
+    let of_one = log.stored_bytes_in(one, range(0, 20)).await.expect("stored bytes");
+    let of_two = log.stored_bytes_in(two, range(0, 10)).await.expect("stored bytes");
+    assert_eq!(log.stored_bytes(StreamId(1)), of_one + of_two);
+    assert_eq!(log.stored_bytes_in(one, range(0, 10)).await.expect("stored bytes"), first);
+    assert_eq!(log.stored_bytes_in(one, range(7, 7)).await.expect("stored bytes"), 0);
+    log.trim(one, Offset(10)).await.expect("trim");
+    assert_eq!(log.stored_bytes(StreamId(1)), of_one + of_two - first);
+    log.trim(one, Offset(20)).await.expect("trim");
+    assert_eq!(log.stored_bytes(StreamId(1)), of_two);
+    log.delete_stream(StreamId(1)).await.expect("delete");
+    assert_eq!(log.stored_bytes(StreamId(1)), 0);
+    assert!(log.stored_bytes(StreamId(2)) > 0);
+}
+
 /// The suite as tests, for an engine that `$open(limits, clock) -> Subject` opens.
 macro_rules! conformance {
     ($open:expr; $($case:ident)*; on_a_clock $($timed:ident)*) => {
@@ -360,6 +383,7 @@ macro_rules! conformance {
             the_tail_moves_with_each_durable_append
             trim_hides_records_and_never_moves_back
             a_deleted_stream_is_empty_and_its_neighbours_stay
+            stored_bytes_come_and_go_with_the_records
             limits_hold_at_the_limit_and_one_past_it
             a_closed_log_refuses;
             on_a_clock

@@ -151,6 +151,20 @@ impl Log for MemoryLog {
         self.state.lock().shards.entry(shard).or_default().next.subscribe()
     }
 
+    fn stored_bytes(&self, stream: StreamId) -> u64 {
+        let state = self.state.lock();
+        let shards = state.shards.iter().filter(|(shard, _)| shard.stream == stream);
+        shards.flat_map(|(_, shard)| &shard.records).map(|record| record.bytes() as u64).sum()
+    }
+
+    async fn stored_bytes_in(&self, shard: ShardKey, offsets: Range<Offset>) -> Result<u64> {
+        let bytes = self.with_shard(shard, |shard| {
+            let within = shard.records.iter().filter(|record| offsets.contains(&record.offset));
+            within.map(|record| record.bytes() as u64).sum()
+        });
+        Ok(bytes.unwrap_or_default())
+    }
+
     async fn trim(&self, shard: ShardKey, before: Offset) -> Result<()> {
         let mut state = self.state.lock();
         if state.closed {

@@ -13,7 +13,7 @@ mod conformance;
 
 pub use error::{Error, Result};
 pub use limits::AppendLimits;
-pub use stats::{LogStats, SyncBucket};
+pub use stats::{Distribution, LogStats, SyncBucket};
 pub use types::{Appended, NewRecord, Offset, ReadLimit, Record, ShardId, ShardKey, StreamId};
 
 use std::fmt;
@@ -72,6 +72,13 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
 
     /// Watches the shard's next offset; it changes after each durable append.
     fn tail(&self, shard: ShardKey) -> watch::Receiver<Offset>;
+
+    /// Bytes of a stream's readable records as stored. Counts what was durable when its append was answered; for a moment
+    /// after an open it may still lack what was there before.
+    fn stored_bytes(&self, stream: StreamId) -> u64;
+
+    /// Bytes as stored of the records in a range of offsets; what shares a block with the range's last record may be missing.
+    async fn stored_bytes_in(&self, shard: ShardKey, offsets: Range<Offset>) -> Result<u64>;
 
     /// Makes all records below `before` unreadable and gives their disk space back in the background.
     async fn trim(&self, shard: ShardKey, before: Offset) -> Result<()>;

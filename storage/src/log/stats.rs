@@ -7,6 +7,11 @@ use std::time::Duration;
 const SYNC_BUCKETS_MICROS: [u64; 12] =
     [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 512_000, 2_000_000];
 
+/// Upper bounds of the group-size buckets, in bytes.
+const GROUP_BYTES_BUCKETS: [u64; 8] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
+/// Upper bounds of the buckets of appends a group.
+const GROUP_APPENDS_BUCKETS: [u64; 8] = [1, 2, 4, 8, 16, 64, 256, 1024];
+
 /// A snapshot of a log's counts. All are totals since the log was opened unless said otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogStats {
@@ -32,6 +37,10 @@ pub struct LogStats {
     pub sync_time_last: Duration,
     /// How many groups took how long; bounds ascend, counts do not accumulate.
     pub sync_buckets: Vec<SyncBucket>,
+    /// Bytes that each group wrote.
+    pub group_bytes: Distribution,
+    /// Appends that each group made durable; none where it only trimmed or deleted.
+    pub group_appends: Distribution,
     /// Appends that wait now.
     pub queued_appends: u64,
     /// Bytes of appends that wait now or are being written.
@@ -65,8 +74,54 @@ pub struct SyncBucket {
     pub count: u64,
 }
 
+/// How values spread: for a histogram.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Distribution {
+    /// An upper bound, inclusive, and how many values lie in its bucket alone. Bounds ascend; values past the last are in
+    /// `count` alone.
+    pub buckets: Vec<(u64, u64)>,
+    /// All values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
+}
+
+/// The engine's side of [`Distribution`].
+#[derive(Debug)]
+struct Spread<const N: usize> {
+    bounds: &'static [u64; N],
+    counts: [AtomicU64; N],
+    count: AtomicU64,
+    sum: AtomicU64,
+}
+
+impl<const N: usize> Spread<N> {
+    fn new(bounds: &'static [u64; N]) -> Self {
+        let counts = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { bounds, counts, count: AtomicU64::new(0), sum: AtomicU64::new(0) }
+    }
+
+    fn add(&self, value: u64) {
+        let bucket = self.bounds.partition_point(|upper| *upper < value);
+        if let Some(count) = self.counts.get(bucket) {
+            count.fetch_add(1, Relaxed);
+        }
+        self.count.fetch_add(1, Relaxed);
+        self.sum.fetch_add(value, Relaxed);
+    }
+
+    fn snapshot(&self) -> Distribution {
+        let counts = self.counts.iter().map(|count| count.load(Relaxed));
+        Distribution {
+            buckets: self.bounds.iter().copied().zip(counts).collect(),
+            count: self.count.load(Relaxed),
+            sum: self.sum.load(Relaxed),
+        }
+    }
+}
+
 /// The engine's side of [`LogStats`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) appends: AtomicU64,
     pub(crate) records: AtomicU64,
@@ -85,6 +140,32 @@ pub(crate) struct Counters {
     sync_micros: AtomicU64,
     sync_micros_last: AtomicU64,
     sync_buckets: [AtomicU64; SYNC_BUCKETS_MICROS.len() + 1],
+    group_bytes: Spread<{ GROUP_BYTES_BUCKETS.len() }>,
+    group_appends: Spread<{ GROUP_APPENDS_BUCKETS.len() }>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            appends: AtomicU64::default(),
+            records: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            blocks: AtomicU64::default(),
+            stored_bytes: AtomicU64::default(),
+            queue_full: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            cache_hits: AtomicU64::default(),
+            cache_misses: AtomicU64::default(),
+            corrupt_blocks: AtomicU64::default(),
+            trimmed_records: AtomicU64::default(),
+            groups: AtomicU64::default(),
+            sync_micros: AtomicU64::default(),
+            sync_micros_last: AtomicU64::default(),
+            sync_buckets: Default::default(),
+            group_bytes: Spread::new(&GROUP_BYTES_BUCKETS),
+            group_appends: Spread::new(&GROUP_APPENDS_BUCKETS),
+        }
+    }
 }
 
 impl Counters {
@@ -93,7 +174,9 @@ impl Counters {
     }
 
     /// Counts a group whose write with sync took `time`.
-    pub(crate) fn group(&self, time: Duration) {
+    pub(crate) fn group(&self, time: Duration, bytes: u64, appends: u64) {
+        self.group_bytes.add(bytes);
+        self.group_appends.add(appends);
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let bucket = SYNC_BUCKETS_MICROS.partition_point(|upper| *upper < micros);
         self.groups.fetch_add(1, Relaxed);
@@ -121,6 +204,8 @@ impl Counters {
                 .zip(&self.sync_buckets)
                 .map(|(upper, count)| SyncBucket { upper, count: get(count) })
                 .collect(),
+            group_bytes: self.group_bytes.snapshot(),
+            group_appends: self.group_appends.snapshot(),
             queue_full: get(&self.queue_full),
             refused: get(&self.refused),
             cache_hits: get(&self.cache_hits),
@@ -140,7 +225,7 @@ mod tests {
     fn a_sync_time_falls_in_the_bucket_whose_bound_it_does_not_pass() {
         let counters = Counters::default();
         for micros in [250, 251, 2_000_000, 2_000_001] {
-            counters.group(Duration::from_micros(micros));
+            counters.group(Duration::from_micros(micros), micros, 1025);
         }
         let stats = counters.snapshot();
         let counts: Vec<u64> = stats.sync_buckets.iter().map(|bucket| bucket.count).collect();
@@ -148,5 +233,8 @@ mod tests {
         assert_eq!(stats.groups, 4);
         assert_eq!(stats.sync_time_last, Duration::from_micros(2_000_001));
         assert_eq!(stats.sync_buckets[12].upper, None);
+        assert_eq!(stats.group_bytes.buckets[0], (1 << 10, 2));
+        assert_eq!((stats.group_appends.count, stats.group_appends.sum), (4, 4 * 1025));
+        assert!(stats.group_appends.buckets.iter().all(|(_, count)| *count == 0), "1,025 is past the last bound");
     }
 }

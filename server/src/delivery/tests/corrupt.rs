@@ -51,6 +51,14 @@ impl Log for CorruptLog {
         self.inner.tail(shard)
     }
 
+    fn stored_bytes(&self, stream: StreamId) -> u64 {
+        self.inner.stored_bytes(stream)
+    }
+
+    async fn stored_bytes_in(&self, shard: ShardKey, offsets: Range<Offset>) -> Result<u64> {
+        self.inner.stored_bytes_in(shard, offsets).await
+    }
+
     async fn trim(&self, shard: ShardKey, before: Offset) -> Result<()> {
         self.inner.trim(shard, before).await
     }

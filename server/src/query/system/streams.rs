@@ -25,6 +25,8 @@ struct Row {
     in_bytes_per_second: u64,
     in_records_per_second: u64,
     out_bytes_per_second: u64,
+    stored_bytes_max: u64,
+    hold_for_deliveries: bool,
 }
 
 impl Row {
@@ -39,6 +41,8 @@ impl Row {
             in_bytes_per_second: spec.quota.in_bytes_per_second,
             in_records_per_second: spec.quota.in_records_per_second,
             out_bytes_per_second: spec.quota.out_bytes_per_second,
+            stored_bytes_max: spec.stored_bytes_max,
+            hold_for_deliveries: spec.hold_for_deliveries,
         }
     }
 }
@@ -59,6 +63,8 @@ impl SystemTable for StreamRows {
             ("in_bytes_per_second", DataType::UInt64),
             ("in_records_per_second", DataType::UInt64),
             ("out_bytes_per_second", DataType::UInt64),
+            ("stored_bytes_max", DataType::UInt64),
+            ("hold_for_deliveries", DataType::Boolean),
         ])
     }
 

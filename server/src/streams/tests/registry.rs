@@ -27,6 +27,10 @@ async fn a_restart_finds_every_stream_as_it_was() {
         in_bytes_per_second: Some(1),
         in_records_per_second: Some(2),
         out_bytes_per_second: Some(3),
+        burst: Some(Duration::from_millis(1500)),
+        over_quota: Some(OverQuota::Delay),
+        stored_bytes_max: Some(4),
+        hold_for_deliveries: Some(false),
     };
     let made = world.streams.create(&name("s"), &options).await.unwrap();
     let longer = StreamOptions { retention: Some(Duration::from_secs(200 * 3600)), ..StreamOptions::default() };

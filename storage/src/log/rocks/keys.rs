@@ -56,6 +56,11 @@ pub(super) fn of_stream(stream: StreamId) -> Range<[u8; KEY_BYTES]> {
     of_shard(first).start..of_shard(last).end
 }
 
+/// The keys of all blocks. The highest stream and shard with the highest offset is no block.
+pub(super) const fn all() -> Range<[u8; KEY_BYTES]> {
+    [0; KEY_BYTES]..[u8::MAX; KEY_BYTES]
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

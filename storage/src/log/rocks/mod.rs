@@ -13,6 +13,7 @@ mod format;
 mod options;
 mod db;
 mod shards;
+mod stored;
 mod recovery;
 mod queue;
 mod group;
@@ -48,6 +49,7 @@ use reader::Reader;
 use recent::RecentBlocks;
 use reclaim::Reclaimer;
 use shards::{Shard, Shards};
+use stored::StoredBytes;
 use tail_cache::TailCache;
 use writer::Committer;
 
@@ -72,6 +74,7 @@ struct Shared {
     clock: Clock,
     keys: Arc<Keyring>,
     shards: Shards,
+    stored: StoredBytes,
     queue: Queue,
     tail: TailCache,
     recent: RecentBlocks,
@@ -81,6 +84,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Threads {
+    counter: Option<JoinHandle<()>>,
     committer: Option<JoinHandle<()>>,
     reclaimer: Option<JoinHandle<()>>,
 }
@@ -110,6 +114,7 @@ impl RocksLog {
             counters: Counters::default(),
             poisoned: AtomicBool::new(false),
             shards,
+            stored: StoredBytes::default(),
             clock,
             keys,
             settings,
@@ -117,6 +122,7 @@ impl RocksLog {
         let reclaimer = Arc::new(Reclaimer::new(shared.settings.write_buffer_bytes as u64));
         let committer = Committer::new(Arc::clone(&shared), Arc::clone(&db), Arc::clone(&reclaimer));
         let threads = Threads {
+            counter: Some(count_stored(&shared, &db)?),
             committer: Some(spawn("log-committer", || committer.run())?),
             reclaimer: Some(spawn("log-reclaimer", {
                 let (reclaimer, db) = (Arc::clone(&reclaimer), Arc::clone(&db));
@@ -174,6 +180,8 @@ impl Engine {
         join(threads.committer.take());
         let Some(db) = self.db.write().take() else { return };
         self.reclaimer.stop();
+        self.shared.stored.stop();
+        join(threads.counter.take());
         if drain
             && !self.shared.poisoned.load(Relaxed)
             && let Err(error) = db.flush()
@@ -184,6 +192,24 @@ impl Engine {
         db.cancel_background();
         join(threads.reclaimer.take());
     }
+}
+
+/// Counts what each stream holds, from the index as it stands now.
+fn count_stored(shared: &Arc<Shared>, db: &Arc<Db>) -> Result<JoinHandle<()>> {
+    let (shared, db) = (Arc::clone(shared), Arc::clone(db));
+    let (begun, begin) = std::sync::mpsc::channel();
+    shared.stored.begin();
+    let thread = spawn("log-stored", move || {
+        // The scan sees what was there when it was made, and nothing is appended before.
+        let index = db.index_of(&keys::all());
+        drop(begun);
+        if let Err(error) = shared.stored.count(index) {
+            tracing::warn!(%error, "cannot count what the log holds; limits of stored bytes see only what came since");
+        }
+    })?;
+    // Answers with an error once the thread has dropped its end.
+    let _ = begin.recv() as Result<(), std::sync::mpsc::RecvError>;
+    Ok(thread)
 }
 
 /// Encodes an append as blocks of its own. Other tasks may run between blocks.
@@ -282,6 +308,18 @@ impl Log for RocksLog {
 
     fn tail(&self, shard: ShardKey) -> watch::Receiver<Offset> {
         self.0.shared.shards.get_or_new(shard).tail()
+    }
+
+    fn stored_bytes(&self, stream: StreamId) -> u64 {
+        self.0.shared.stored.of(stream)
+    }
+
+    async fn stored_bytes_in(&self, shard: ShardKey, offsets: Range<Offset>) -> Result<u64> {
+        let db = self.0.db()?;
+        if offsets.is_empty() {
+            return Ok(0);
+        }
+        blocking(move || db.stored_bytes(&keys::of_offsets(shard, offsets))).await
     }
 
     async fn trim(&self, shard: ShardKey, before: Offset) -> Result<()> {

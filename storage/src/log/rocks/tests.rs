@@ -65,6 +65,27 @@ async fn a_restart_keeps_everything() {
 }
 
 #[tokio::test]
+async fn what_a_stream_holds_is_counted_again_after_a_restart() {
+    let files = folder();
+    let log = open(files.path());
+    for number in 0..100 {
+        put(&log, shard(1, 0), numbered(number, 1)).await;
+    }
+    put(&log, shard(2, 0), numbered(0, 10)).await;
+    log.trim(shard(1, 0), Offset(30)).await.expect("trim");
+    let held = [1, 2].map(|stream| log.stored_bytes(StreamId(stream)));
+    assert!(held[0] > held[1]);
+    drop(log);
+    let log = open(files.path());
+    // Changes while the index is counted are neither lost nor counted twice.
+    put(&log, shard(1, 0), numbered(100, 1)).await;
+    let more = log.stored_bytes_in(shard(1, 0), range(100, 101)).await.expect("stored bytes");
+    log.delete_stream(StreamId(2)).await.expect("delete");
+    wait_until("the index is counted", || log.stored_bytes(StreamId(1)) == held[0] + more).await;
+    assert_eq!(log.stored_bytes(StreamId(2)), 0);
+}
+
+#[tokio::test]
 async fn a_shard_without_a_block_keeps_its_offsets_and_times_over_a_restart() {
     let (files, clock) = (folder(), HandClock::default());
     clock.set(5000);

@@ -45,7 +45,7 @@ impl Committer {
         let Shared { shards, clock, settings, .. } = &*self.shared;
         let group = Group::form(entries, shards, clock.now(), settings.block_bytes_max);
         self.hide(&group);
-        match group.batch(&self.db).map_or(Ok(()), |batch| self.write(batch)) {
+        match group.batch(&self.db).map_or(Ok(()), |batch| self.write(batch, group.tickets.len())) {
             Ok(()) => self.publish(group),
             Err(error) => fail(group, &error),
         }
@@ -61,11 +61,11 @@ impl Committer {
     }
 
     /// One write, one sync. A failure poisons the log: what is on disk is unknown until it is opened anew.
-    fn write(&self, batch: WriteBatch) -> Result<()> {
-        let start = Instant::now();
+    fn write(&self, batch: WriteBatch, appends: usize) -> Result<()> {
+        let (start, bytes) = (Instant::now(), batch.size_in_bytes());
         match self.db.write_sync(batch) {
             Ok(()) => {
-                self.shared.counters.group(start.elapsed());
+                self.shared.counters.group(start.elapsed(), bytes as u64, appends as u64);
                 Ok(())
             }
             Err(error) => Err(self.shared.poison(error.into_string())),
@@ -77,7 +77,7 @@ impl Committer {
         let Shared { counters, tail, .. } = &*self.shared;
         for (shard, mut plan) in group.shards {
             let newest = plan.newest();
-            self.count_blocks(&plan);
+            self.count_blocks(shard.stream, &plan);
             for block in plan.take_blocks() {
                 tail.push(shard, block);
             }
@@ -91,6 +91,7 @@ impl Committer {
                 tail.trim(trim.shard, trim.to);
                 self.shared.recent.trim(trim.shard, trim.to);
                 Counters::count(&counters.trimmed_records, trim.to.since(trim.from));
+                self.shared.stored.remove(trim.shard.stream, trim.stored_bytes);
                 self.reclaimer.add(keys::of_offsets(trim.shard, trim.from..trim.to), trim.stored_bytes);
             }
             answer(trim.done, Ok(()));
@@ -103,12 +104,13 @@ impl Committer {
         }
     }
 
-    fn count_blocks(&self, plan: &Plan) {
+    fn count_blocks(&self, stream: StreamId, plan: &Plan) {
         let stored: usize = plan.blocks.iter().map(|sealed| sealed.value.len()).sum();
         let encrypted = plan.blocks.iter().filter(|sealed| sealed.encrypted).count();
         Counters::count(&self.shared.counters.blocks, plan.blocks.len() as u64);
         Counters::count(&self.shared.counters.encrypted_blocks, encrypted as u64);
         Counters::count(&self.shared.counters.stored_bytes, stored as u64);
+        self.shared.stored.add(stream, stored as u64);
     }
 
     fn delete(&self, stream: StreamId, stored_bytes: u64, done: oneshot::Sender<Result<()>>) {
@@ -120,8 +122,9 @@ impl Committer {
         batch.delete_range_cf(self.db.meta(), marks.start, marks.end);
         // As with trims: first hidden, then removed.
         self.shared.shards.remove_stream(stream);
-        let written = self.write(batch);
+        let written = self.write(batch, 0);
         if written.is_ok() {
+            self.shared.stored.forget(stream);
             self.shared.tail.remove_stream(stream);
             self.shared.recent.remove_stream(stream);
             self.reclaimer.add(gone, stored_bytes);

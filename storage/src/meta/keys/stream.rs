@@ -48,6 +48,18 @@ pub struct StreamValue {
     /// The data key that seals new blocks; zero is none: they are stored in the clear.
     #[prost(uint32, tag = "20")]
     pub encryption_key_version: u32,
+    /// How much of its quotas an idle shard saves up, in milliseconds' worth; 0, as in values of the first version, is 1,000.
+    #[prost(uint64, tag = "30")]
+    pub burst_ms: u64,
+    /// What becomes of a put over quota: 0 it is refused, 1 it waits.
+    #[prost(uint32, tag = "31")]
+    pub over_quota: u32,
+    /// The most bytes as stored; zero is no limit.
+    #[prost(uint64, tag = "32")]
+    pub stored_bytes_max: u64,
+    /// Whether the retention trims what a delivery has not yet committed.
+    #[prost(bool, tag = "33")]
+    pub trims_undelivered: bool,
     /// Who decides the number of shards.
     #[prost(enumeration = "StreamMode", tag = "11")]
     pub mode: i32,
