@@ -121,7 +121,7 @@ impl<const N: usize> Spread<N> {
 }
 
 /// The engine's side of [`LogStats`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) appends: AtomicU64,
     pub(crate) records: AtomicU64,
@@ -140,31 +140,19 @@ pub(crate) struct Counters {
     sync_micros: AtomicU64,
     sync_micros_last: AtomicU64,
     sync_buckets: [AtomicU64; SYNC_BUCKETS_MICROS.len() + 1],
-    group_bytes: Spread<{ GROUP_BYTES_BUCKETS.len() }>,
-    group_appends: Spread<{ GROUP_APPENDS_BUCKETS.len() }>,
+    group_sizes: GroupSizes,
 }
 
-impl Default for Counters {
+/// How large groups are.
+#[derive(Debug)]
+struct GroupSizes {
+    bytes: Spread<{ GROUP_BYTES_BUCKETS.len() }>,
+    appends: Spread<{ GROUP_APPENDS_BUCKETS.len() }>,
+}
+
+impl Default for GroupSizes {
     fn default() -> Self {
-        Self {
-            appends: AtomicU64::default(),
-            records: AtomicU64::default(),
-            bytes: AtomicU64::default(),
-            blocks: AtomicU64::default(),
-            stored_bytes: AtomicU64::default(),
-            queue_full: AtomicU64::default(),
-            refused: AtomicU64::default(),
-            cache_hits: AtomicU64::default(),
-            cache_misses: AtomicU64::default(),
-            corrupt_blocks: AtomicU64::default(),
-            trimmed_records: AtomicU64::default(),
-            groups: AtomicU64::default(),
-            sync_micros: AtomicU64::default(),
-            sync_micros_last: AtomicU64::default(),
-            sync_buckets: Default::default(),
-            group_bytes: Spread::new(&GROUP_BYTES_BUCKETS),
-            group_appends: Spread::new(&GROUP_APPENDS_BUCKETS),
-        }
+        Self { bytes: Spread::new(&GROUP_BYTES_BUCKETS), appends: Spread::new(&GROUP_APPENDS_BUCKETS) }
     }
 }
 
@@ -175,8 +163,8 @@ impl Counters {
 
     /// Counts a group whose write with sync took `time`.
     pub(crate) fn group(&self, time: Duration, bytes: u64, appends: u64) {
-        self.group_bytes.add(bytes);
-        self.group_appends.add(appends);
+        self.group_sizes.bytes.add(bytes);
+        self.group_sizes.appends.add(appends);
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let bucket = SYNC_BUCKETS_MICROS.partition_point(|upper| *upper < micros);
         self.groups.fetch_add(1, Relaxed);
@@ -204,8 +192,8 @@ impl Counters {
                 .zip(&self.sync_buckets)
                 .map(|(upper, count)| SyncBucket { upper, count: get(count) })
                 .collect(),
-            group_bytes: self.group_bytes.snapshot(),
-            group_appends: self.group_appends.snapshot(),
+            group_bytes: self.group_sizes.bytes.snapshot(),
+            group_appends: self.group_sizes.appends.snapshot(),
             queue_full: get(&self.queue_full),
             refused: get(&self.refused),
             cache_hits: get(&self.cache_hits),
