@@ -1,6 +1,9 @@
 //! The wire of Millrace: messages and services generated from `millrace/v1/*.proto`.
 //!
-//! Nothing here has behaviour; the shapes, units and errors are documented in the `.proto` files.
+//! The shapes, units and errors are documented in the `.proto` files. What has behaviour here is the one format that lies
+//! within records and that both sides of the wire read: [`aggregate`].
+
+pub mod aggregate;
 
 /// Version 1 of the API.
 #[expect(missing_docs, clippy::allow_attributes, reason = "generated from the .proto files, which carry the docs")]

@@ -68,6 +68,7 @@ async fn get(channel: &Channel, stream: &str, offset: u64) -> Result<Vec<Record>
         position: Some(Position { position: Some(At::Offset(offset)) }),
         records_max: 1,
         bytes_max: 0,
+        ..GetRequest::default()
     };
     grpc::records(channel).get(request).await.map(|response| response.into_inner().records)
 }

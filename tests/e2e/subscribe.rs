@@ -14,7 +14,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 async fn subscribe(channel: &Channel, at: At) -> Streaming<SubscribeResponse> {
     let position = Some(Position { position: Some(at) });
-    let request = SubscribeRequest { stream: "events".to_owned(), shard: Some(0), position };
+    let stream = "events".to_owned();
+    let request = SubscribeRequest { stream, shard: Some(0), position, ..SubscribeRequest::default() };
     grpc::records(channel).subscribe(request).await.expect("a stream can be read").into_inner()
 }
 

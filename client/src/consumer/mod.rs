@@ -69,7 +69,7 @@ impl Consumer {
     /// As [`Self::get`].
     pub async fn get_at_most(&self, stream: &str, shard: u32, position: Position, records_max: u32) -> Result<Page> {
         let position = Some(position.into());
-        let request = GetRequest { stream: stream.to_owned(), shard, position, records_max, bytes_max: 0 };
+        let request = GetRequest { stream: stream.to_owned(), shard, position, records_max, ..GetRequest::default() };
         let response = self.records.clone().get(request).await?.into_inner();
         let name: Arc<str> = stream.into();
         Ok(Page {

@@ -15,6 +15,8 @@ pub enum Position {
     Latest,
     /// The record with this offset; one that was trimmed means the trim horizon.
     Offset(u64),
+    /// The record after this offset.
+    After(u64),
     /// The first record that arrived at or after this time, to the millisecond.
     Time(SystemTime),
 }
@@ -26,6 +28,7 @@ impl From<Position> for v1::Position {
             Position::TrimHorizon => Wire::TrimHorizon(TrimHorizon {}),
             Position::Latest => Wire::Latest(Latest {}),
             Position::Offset(offset) => Wire::Offset(offset),
+            Position::After(offset) => Wire::AfterOffset(offset),
             Position::Time(time) => Wire::TimeMs(unix_ms(time)),
         };
         Self { position: Some(position) }

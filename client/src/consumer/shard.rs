@@ -90,7 +90,8 @@ impl Cursor {
 }
 
 fn request(stream: &str, shard: u32, position: Position) -> SubscribeRequest {
-    SubscribeRequest { stream: stream.to_owned(), shard: Some(shard), position: Some(position.into()) }
+    let position = Some(position.into());
+    SubscribeRequest { stream: stream.to_owned(), shard: Some(shard), position, ..SubscribeRequest::default() }
 }
 
 fn delays() -> ExponentialBackoff {

@@ -174,7 +174,8 @@ fn position(position: Option<v1::Position>) -> Result<Position, Status> {
         Some(Wire::Latest(_)) => Ok(Position::Latest),
         Some(Wire::Offset(offset)) => Ok(Position::Offset(Offset(offset))),
         Some(Wire::TimeMs(time)) => Ok(Position::Time(Timestamp(time))),
-        None => Err(Error::invalid("a position is missing: give trim_horizon, latest, offset or time_ms")
+        Some(Wire::AfterOffset(offset)) => Ok(Position::After(Offset(offset))),
+        None => Err(Error::invalid("a position is missing: give trim_horizon, latest, offset, after_offset or time_ms")
             .in_field("position")
             .into()),
     }

@@ -22,8 +22,25 @@ pub enum Position {
     Latest,
     /// The record with this offset; one that was trimmed means the trim horizon.
     Offset(Offset),
+    /// The record after this offset.
+    After(Offset),
     /// The first record that arrived at or after this time.
     Time(Timestamp),
+}
+
+impl Position {
+    /// The same place, by the offset of the first record wanted where the position names one.
+    fn first_wanted(self) -> Self {
+        match self {
+            Self::After(offset) => Self::Offset(Offset(offset.0.saturating_add(1))),
+            position => position,
+        }
+    }
+
+    /// Whether it has a meaning in one shard only.
+    pub(super) const fn is_of_one_shard(self) -> bool {
+        matches!(self, Self::Offset(_) | Self::After(_))
+    }
 }
 
 /// Records of one shard, in offset order.
@@ -116,12 +133,12 @@ impl Streams {
     /// The offset that a position means now.
     pub(super) async fn resolve(&self, stream: &StreamState, shard: &ShardState, position: Position) -> Result<Offset> {
         let readable = self.log().offsets(shard.key());
-        match position {
+        match position.first_wanted() {
             Position::TrimHorizon => Ok(readable.start),
             Position::Latest => Ok(readable.end),
             Position::Time(time) => Ok(self.log().offset_at(shard.key(), time).await?),
             Position::Offset(offset) if offset <= readable.end => Ok(offset.max(readable.start)),
-            Position::Offset(offset) => Err(Error::invalid(format_args!(
+            Position::Offset(offset) | Position::After(offset) => Err(Error::invalid(format_args!(
                 "offset {offset} is past the next offset {} of shard {} of stream {}",
                 readable.end,
                 shard.id(),

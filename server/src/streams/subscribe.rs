@@ -62,7 +62,7 @@ impl Streams {
     ) -> Result<Subscription> {
         let stream = self.get(stream)?;
         let topology = stream.topology();
-        if shard.is_none() && matches!(position, Position::Offset(_)) && topology.shards().len() > 1 {
+        if shard.is_none() && position.is_of_one_shard() && topology.shards().len() > 1 {
             let message = "an offset belongs to one shard: name the shard, or start from a time";
             return Err(Error::invalid(message).in_field("position"));
         }

@@ -8,6 +8,10 @@ use super::batch::{BatchKey, BatchObject, BatchValue, scan_delivery};
 use super::checkpoint::{CheckpointKey, CheckpointValue};
 use super::data_key::{DataKeyKey, DataKeyValue};
 use super::delivery::{DeliveryKey, DeliveryState, DeliveryValue};
+use super::group::{
+    GroupCheckpointKey, GroupCheckpointValue, GroupIdKey, GroupIdValue, GroupKey, GroupStart, GroupValue,
+    scan_checkpoints,
+};
 use super::intent::{IntentKey, IntentValue};
 use super::purge::{PurgeKey, PurgeValue};
 use super::shard::{ClosedValue, ShardMetaKey, ShardValue, scan_stream};
@@ -36,6 +40,9 @@ proptest! {
         check_key(&StreamIdKey);
         check_key(&DataKeyKey { stream_id: batch as u32, version: (batch >> 32) as u32 });
         check_key(&PurgeKey);
+        check_key(&GroupKey { stream: batch as u32, name: name.clone() });
+        check_key(&GroupIdKey);
+        check_key(&GroupCheckpointKey { group: batch as u32, shard: (batch >> 32) as u32 });
     }
 
     #[test]
@@ -50,6 +57,16 @@ proptest! {
             if let Some(decoded) = ShardMetaKey::decode(&key) {
                 prop_assert_eq!(&decoded.encode()[..], &key[..]);
             }
+        }
+        for family in ["group/", "group-id/", "group-checkpoint/"] {
+            let key = [family.as_bytes(), &bytes].concat();
+            if let Some(decoded) = GroupKey::decode(&key) {
+                prop_assert_eq!(&decoded.encode()[..], &key[..]);
+            }
+            if let Some(decoded) = GroupCheckpointKey::decode(&key) {
+                prop_assert_eq!(&decoded.encode()[..], &key[..]);
+            }
+            let _ = GroupIdKey::decode(&key);
         }
         let _ = decode_value::<IntentKey>(b"intent/x", Bytes::from(bytes));
     }
@@ -148,7 +165,22 @@ async fn values_come_back() {
     let batch = BatchValue { ranges, objects, set_aside_objects, totals: Some(totals), committed_at_ms: 6 };
     check(BatchKey { delivery: name.clone(), batch: 4 }, batch).await;
     let table = TableValue { metadata_location: "file:///m".to_owned(), spec_toml: String::new() };
-    check(TableKey { namespace: "default".to_owned(), name }, table).await;
+    check(TableKey { namespace: "default".to_owned(), name: name.clone() }, table).await;
+    let start = GroupStart::Time.into();
+    check(GroupKey { stream: 7, name }, GroupValue { id: 3, created_at_ms: 5, start, start_time_ms: 4 }).await;
+    check(GroupIdKey, GroupIdValue { next: 4 }).await;
+    let checkpoint = GroupCheckpointValue { offset: 9, sub: 2, epoch: 3 << 32, checkpointed_at_ms: 6 };
+    check(GroupCheckpointKey { group: 3, shard: 1 }, checkpoint).await;
+}
+
+#[tokio::test]
+async fn a_scan_of_checkpoints_takes_one_group_only() {
+    let store = MemoryMeta::new();
+    let key = |group, shard| GroupCheckpointKey { group, shard };
+    let keys = [key(0x2f, 300), key(0x2f, 2), key(0x2f2f, 1), key(0x2f00, 1), key(0x2e, 7)];
+    store.commit(vec![], keys.iter().map(|key| put(key, &GroupCheckpointValue::default())).collect()).await.unwrap();
+    let found: Vec<_> = scan_checkpoints(&store, 0x2f).await.unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(found, [key(0x2f, 2), key(0x2f, 300)]);
 }
 
 #[test]
