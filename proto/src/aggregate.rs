@@ -181,7 +181,10 @@ impl Aggregate {
     /// Adds a user record. Keys past [`KEY_BYTES_MAX`], or more than [`USER_RECORDS_MAX`] records, would not be read back:
     /// the caller keeps to them.
     pub fn push(&mut self, partition_key: &str, explicit_hash_key: Option<&str>, data: &[u8]) {
-        debug_assert!(partition_key.len() <= KEY_BYTES_MAX && self.count < USER_RECORDS_MAX, "it would not be read back");
+        debug_assert!(
+            partition_key.len() <= KEY_BYTES_MAX && self.count < USER_RECORDS_MAX,
+            "it would not be read back"
+        );
         let entry = Entry {
             partition_key_index: Some(self.partition_keys.index_of(1, partition_key)),
             explicit_hash_key_index: explicit_hash_key.map(|key| self.explicit_hash_keys.index_of(2, key)),

@@ -175,9 +175,11 @@ fn position(position: Option<v1::Position>) -> Result<Position, Status> {
         Some(Wire::Offset(offset)) => Ok(Position::Offset(Offset(offset))),
         Some(Wire::TimeMs(time)) => Ok(Position::Time(Timestamp(time))),
         Some(Wire::AfterOffset(offset)) => Ok(Position::After(Offset(offset))),
-        None => Err(Error::invalid("a position is missing: give trim_horizon, latest, offset, after_offset or time_ms")
-            .in_field("position")
-            .into()),
+        None => {
+            Err(Error::invalid("a position is missing: give trim_horizon, latest, offset, after_offset or time_ms")
+                .in_field("position")
+                .into())
+        }
     }
 }
 

@@ -115,7 +115,8 @@ async fn reflection_lists_the_services() {
 async fn a_drain_ends_open_streams_and_says_why() {
     let mut world = World::with(&[("MILLRACE_DRAIN_TIMEOUT", "10min")]).await;
     world.create("s", 1).await;
-    let subscribe = v1::SubscribeRequest { stream: "s".to_owned(), shard: None, position: trim_horizon(), ..Default::default() };
+    let subscribe =
+        v1::SubscribeRequest { stream: "s".to_owned(), shard: None, position: trim_horizon(), ..Default::default() };
     let mut pushed = world.records.subscribe(subscribe).await.unwrap().into_inner();
     let (sender, requests) = tokio::sync::mpsc::channel(1);
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);

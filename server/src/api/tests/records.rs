@@ -129,7 +129,8 @@ async fn a_subscriber_is_pushed_what_is_there_and_what_comes() {
     world.create("s", 2).await;
     let many = || put("s", (0..50).map(|n| record(&n.to_string(), n.to_string())).collect());
     world.records.put(many()).await.unwrap();
-    let request = v1::SubscribeRequest { stream: "s".to_owned(), shard: None, position: trim_horizon(), ..Default::default() };
+    let request =
+        v1::SubscribeRequest { stream: "s".to_owned(), shard: None, position: trim_horizon(), ..Default::default() };
     let mut pushed = world.records.subscribe(request).await.unwrap().into_inner();
     world.records.put(many()).await.unwrap();
     let mut next = [0, 0];
@@ -158,7 +159,8 @@ async fn a_read_needs_a_position_a_stream_and_a_shard_that_exist() {
     for (request, code) in cases {
         assert_eq!(world.records.get(request.clone()).await.unwrap_err().code(), code, "{request:?}");
     }
-    let subscribe = v1::SubscribeRequest { stream: "s".to_owned(), shard: Some(9), position: trim_horizon(), ..Default::default() };
+    let subscribe =
+        v1::SubscribeRequest { stream: "s".to_owned(), shard: Some(9), position: trim_horizon(), ..Default::default() };
     assert_eq!(world.records.subscribe(subscribe).await.unwrap_err().code(), Code::NotFound);
     world.close().await;
 }
