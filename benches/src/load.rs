@@ -118,7 +118,7 @@ async fn produce(endpoint: String, load: Load, number: usize, until: Instant) ->
         while Instant::now() < until && sent - answered < load.in_flight {
             let batch = turn.next().expect("a load has batches");
             in_flight.push_back((batch.len() as u64, batch.iter().map(|record| record.data.len() as u64).sum::<u64>()));
-            let request = PutRequest { stream: load.stream.clone(), records: batch.clone() };
+            let request = PutRequest { stream: load.stream.clone(), records: batch.clone(), ..PutRequest::default() };
             requests.send(request).await.expect("the connection holds");
             sent += 1;
         }

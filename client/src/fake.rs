@@ -103,12 +103,12 @@ pub(crate) fn place_all(request: &PutRequest) -> Act {
 }
 
 pub(crate) fn placed(offset: u64) -> PutResult {
-    PutResult { result: Some(put_result::Result::Placed(Placed { shard: 0, offset })) }
+    PutResult { result: Some(put_result::Result::Placed(Placed { shard: 0, offset, duplicate: false })) }
 }
 
 pub(crate) fn refused(kind: put_error::Kind, retry_after_ms: u64) -> PutResult {
     let message = format!("record refused as {}", kind.as_str_name());
-    let error = PutError { kind: kind.into(), message, shard: Some(0), retry_after_ms };
+    let error = PutError { kind: kind.into(), message, shard: Some(0), retry_after_ms, next_offset: None };
     PutResult { result: Some(put_result::Result::Error(error)) }
 }
 

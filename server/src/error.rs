@@ -108,7 +108,8 @@ impl From<millrace_storage::log::Error> for Error {
     fn from(error: millrace_storage::log::Error) -> Self {
         use millrace_storage::log::Error as Log;
         let kind = match &error {
-            Log::TooLarge { .. } => Kind::Invalid,
+            Log::TooLarge { .. } | Log::SequenceReused { .. } => Kind::Invalid,
+            Log::NextOffset { .. } | Log::SequenceTooOld { .. } => Kind::FailedPrecondition,
             Log::Corrupt { .. } => Kind::DataLoss,
             Log::InUse { .. } | Log::Key { is_retryable: false, .. } => Kind::FailedPrecondition,
             Log::Poisoned { .. } | Log::Closed | Log::Storage(_) | Log::Key { .. } => Kind::Unavailable,

@@ -66,9 +66,9 @@ async fn fill_log(log: &RocksLog) -> Outcome<Vec<ShardKey>> {
     for (index, shard) in (0..).zip(&shards) {
         for round in 0..4 {
             let many = (0..20).map(|number| record(&format!("key-{number}"), text(round * 20 + number)));
-            log.append(*shard, many.collect()).await?.durable().await?;
+            log.append(*shard, many.collect::<Vec<_>>().into()).await?.durable().await?;
             let one = vec![record("é", noise(index * 10 + round)), record("", Vec::new())];
-            log.append(*shard, one).await?.durable().await?;
+            log.append(*shard, one.into()).await?.durable().await?;
         }
     }
     log.trim(shards[1], Offset(30)).await?;

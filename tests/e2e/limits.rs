@@ -27,7 +27,7 @@ fn record(key: &str, bytes: usize) -> PutRecord {
 }
 
 async fn put(channel: &Channel, stream: &str, records: Vec<PutRecord>) -> Result<PutResponse, Status> {
-    let request = PutRequest { stream: stream.to_owned(), records };
+    let request = PutRequest { stream: stream.to_owned(), records, ..PutRequest::default() };
     grpc::records(channel).put(request).await.map(tonic::Response::into_inner)
 }
 

@@ -40,7 +40,7 @@ pub fn put_request(stream: &str, records: impl IntoIterator<Item = (String, Vec<
         .into_iter()
         .map(|(partition_key, data)| PutRecord { partition_key, explicit_hash_key: None, data: data.into() })
         .collect();
-    PutRequest { stream: stream.to_owned(), records }
+    PutRequest { stream: stream.to_owned(), records, ..PutRequest::default() }
 }
 
 /// Where each record of a response lies: (shard, offset), or `None` where it was not stored.

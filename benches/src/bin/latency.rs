@@ -35,7 +35,7 @@ async fn main() -> std::io::Result<()> {
     // In turns, so that a slow moment of the disk falls on both.
     for _ in 0..10 {
         for _ in 0..arguments.puts / 10 {
-            let request = PutRequest { stream: "bench".to_owned(), records: records.clone() };
+            let request = PutRequest { stream: "bench".to_owned(), records: records.clone(), ..PutRequest::default() };
             let start = Instant::now();
             let answer = client.put(request).await.map_err(std::io::Error::other)?;
             puts.push(start.elapsed());

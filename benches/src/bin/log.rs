@@ -77,7 +77,7 @@ async fn produce(
     while Instant::now() < until {
         let batch = batches[times.len() % batches.len()].clone();
         let start = Instant::now();
-        log.append(shard, batch).await.expect("append").durable().await.expect("durable");
+        log.append(shard, batch.into()).await.expect("append").durable().await.expect("durable");
         times.push(start.elapsed());
     }
     times

@@ -89,7 +89,7 @@ impl Batch {
 
     /// The batch on the wire; the batch keeps its records for a retry, and the data itself is shared.
     pub(super) fn request(&self, stream: &str) -> v1::PutRequest {
-        v1::PutRequest { stream: stream.to_owned(), records: self.records.clone() }
+        v1::PutRequest { stream: stream.to_owned(), records: self.records.clone(), ..v1::PutRequest::default() }
     }
 
     /// Fails every record; gives what they took of the buffer.

@@ -145,7 +145,7 @@ fn answer(fates: Vec<PutResult>) -> v1::PutResponse {
     let results = fates.into_iter().map(|fate| {
         let result = match fate {
             Ok(Placed { shard, offset }) => {
-                v1::put_result::Result::Placed(v1::Placed { shard: shard.0, offset: offset.0 })
+                v1::put_result::Result::Placed(v1::Placed { shard: shard.0, offset: offset.0, duplicate: false })
             }
             Err(failure) => v1::put_result::Result::Error(put_error(failure)),
         };
@@ -164,7 +164,7 @@ fn put_error(PutFailure { kind, message, shard }: PutFailure) -> v1::PutError {
         }
         PutFailureKind::Unavailable => (Kind::Unavailable, 0),
     };
-    v1::PutError { kind: kind.into(), message, shard: shard.map(|shard| shard.0), retry_after_ms }
+    v1::PutError { kind: kind.into(), message, shard: shard.map(|shard| shard.0), retry_after_ms, next_offset: None }
 }
 
 fn position(position: Option<v1::Position>) -> Result<Position, Status> {

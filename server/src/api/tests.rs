@@ -102,7 +102,7 @@ fn record(key: &str, data: impl Into<bytes::Bytes>) -> v1::PutRecord {
 }
 
 fn put(stream: &str, records: Vec<v1::PutRecord>) -> v1::PutRequest {
-    v1::PutRequest { stream: stream.to_owned(), records }
+    v1::PutRequest { stream: stream.to_owned(), records, ..v1::PutRequest::default() }
 }
 
 fn trim_horizon() -> Option<v1::Position> {

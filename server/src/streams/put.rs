@@ -137,7 +137,7 @@ impl Streams {
         let (mut results, groups) = self.group(&stream, records, began);
         let mut appends = Vec::with_capacity(groups.len());
         for Group { shard, indexes, bytes, records } in groups {
-            match self.log().append(shard.key(), records).await {
+            match self.log().append(shard.key(), records.into()).await {
                 Ok(ticket) => appends.push(Append { shard, indexes, bytes, ticket }),
                 Err(error) => fail(&mut results, &indexes, &shard, &error),
             }

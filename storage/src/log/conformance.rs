@@ -8,7 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 
-use super::{AppendLimits, Appended, Error, Log, NewRecord, Offset, ReadLimit, Record, ShardId, ShardKey, StreamId};
+use super::{
+    Append, AppendLimits, Appended, Error, Log, NewRecord, Offset, ProducerSequence, ReadLimit, Record, Result,
+    ShardId, ShardKey, StreamId,
+};
 use crate::time::{Clock, Timestamp};
 
 /// An engine under test. What keeps its files alive travels along.
@@ -57,7 +60,7 @@ pub(crate) fn numbered(first: u64, count: u64) -> Vec<NewRecord> {
 }
 
 pub(crate) async fn put(log: &dyn Log, shard: ShardKey, records: Vec<NewRecord>) -> Appended {
-    log.append(shard, records).await.expect("append").durable().await.expect("durable")
+    log.append(shard, records.into()).await.expect("append").durable().await.expect("durable")
 }
 
 /// Reads `from..next` in steps of `limit` and checks that there is no gap.
@@ -180,7 +183,8 @@ pub(crate) async fn an_empty_append_stores_nothing(log: &dyn Log) {
 pub(crate) async fn tickets_keep_their_order(log: &dyn Log) {
     let mut tickets = Vec::new();
     for number in 0..200 {
-        tickets.push(log.append(shard(1, number % 2), numbered(u64::from(number / 2), 1)).await.expect("append"));
+        tickets
+            .push(log.append(shard(1, number % 2), numbered(u64::from(number / 2), 1).into()).await.expect("append"));
     }
     for (number, ticket) in (0..).zip(tickets) {
         assert_eq!(ticket.durable().await.expect("durable").offsets.start, Offset(number / 2));
@@ -257,6 +261,131 @@ pub(crate) async fn a_deleted_stream_is_empty_and_its_neighbours_stay(log: &dyn 
     log.delete_stream(StreamId(2)).await.expect("delete again");
 }
 
+/// An append under a producer's sequence, without waiting for it.
+pub(crate) fn sequenced(producer: u64, sequence: u64, records: Vec<NewRecord>) -> Append {
+    let producer = Some(ProducerSequence { producer, sequence, age: Duration::ZERO });
+    Append { records, producer, expected_next: None }
+}
+
+pub(crate) async fn append(log: &dyn Log, shard: ShardKey, append: Append) -> Result<Appended> {
+    log.append(shard, append).await?.durable().await
+}
+
+pub(crate) async fn a_sequence_is_stored_once_and_answered_as_the_first_time(log: &dyn Log) {
+    let put = |of: ShardKey, producer, sequence, first| async move {
+        append(log, of, sequenced(producer, sequence, numbered(first, 3))).await.expect("append")
+    };
+    let first = put(shard(1, 0), 7, 0, 0).await;
+    assert!(!first.duplicate);
+    assert_eq!(put(shard(1, 0), 7, 1, 3).await.offsets, range(3, 6));
+    for _ in 0..2 {
+        assert_eq!(put(shard(1, 0), 7, 0, 0).await, Appended { duplicate: true, ..first.clone() });
+    }
+    // Another producer, another shard, another stream: each is its own.
+    assert_eq!(put(shard(1, 0), 8, 0, 6).await.offsets, range(6, 9));
+    assert_eq!(put(shard(1, 1), 7, 0, 0).await.offsets, range(0, 3));
+    assert_eq!(put(shard(2, 0), 7, 0, 0).await.offsets, range(0, 3));
+    assert_numbered(&read_all(log, shard(1, 0), Offset::ZERO, ALL).await, 0..9);
+
+    let of = ProducerSequence { producer: 7, sequence: 1, age: Duration::ZERO };
+    let stored = log.stored(shard(1, 0), of, 3).expect("known").expect("stored");
+    assert_eq!((stored.offsets, stored.duplicate), (range(3, 6), true));
+    assert_eq!(log.stored(shard(1, 1), of, 3).expect("known"), None);
+    assert!(matches!(log.stored(shard(1, 0), of, 2), Err(Error::SequenceReused { stored: 3, given: 2, .. })));
+
+    log.delete_stream(StreamId(1)).await.expect("delete");
+    assert_eq!(log.stored(shard(1, 0), of, 3).expect("known"), None);
+    assert!(log.stored(shard(2, 0), ProducerSequence { sequence: 0, ..of }, 3).expect("known").is_some());
+}
+
+pub(crate) async fn a_sequence_sent_twice_at_once_is_stored_once(log: &dyn Log) {
+    let mut tickets = Vec::new();
+    for number in 0..60 {
+        // Small ones and ones that are blocks of their own.
+        let data = vec![b'd'; if number % 3 == 0 { 40_000 } else { 10 }];
+        let record = NewRecord { partition_key: Bytes::new(), data: data.into() };
+        for _ in 0..2 {
+            let once = sequenced(7, number, vec![record.clone()]);
+            tickets.push(log.append(shard(1, 0), once).await.expect("append"));
+        }
+    }
+    for (index, ticket) in (0..).zip(tickets) {
+        let appended = ticket.durable().await.expect("durable");
+        assert_eq!(appended.offsets, range(index / 2, index / 2 + 1));
+        assert_eq!(appended.duplicate, index % 2 == 1);
+    }
+    assert_eq!(log.offsets(shard(1, 0)), range(0, 60));
+}
+
+pub(crate) async fn a_sequence_with_other_records_or_below_the_window_is_refused(log: &dyn Log) {
+    for number in 0..33 {
+        append(log, shard(1, 0), sequenced(7, number, numbered(number, 1))).await.expect("append");
+    }
+    let reused = append(log, shard(1, 0), sequenced(7, 32, numbered(0, 2))).await.expect_err("two records, not one");
+    assert!(matches!(reused, Error::SequenceReused { stored: 1, given: 2, sequence: 32, .. }), "{reused}");
+    assert!(!reused.may_have_applied());
+    let old = append(log, shard(1, 0), sequenced(7, 0, numbered(0, 1))).await.expect_err("32 are known");
+    assert!(matches!(old, Error::SequenceTooOld { sequence: 0, producer: 7, .. }), "{old}");
+    assert!(old.may_have_applied());
+    for error in [reused, old] {
+        assert!(!error.is_retryable());
+    }
+    assert!(append(log, shard(1, 0), sequenced(7, 1, numbered(1, 1))).await.expect("the last that is known").duplicate);
+    // Nothing can be stored twice of no records.
+    assert!(!append(log, shard(1, 0), sequenced(7, 0, vec![])).await.expect("empty").duplicate);
+    assert_numbered(&read_all(log, shard(1, 0), Offset::ZERO, ALL).await, 0..33);
+}
+
+fn expecting(next: u64, append: Append) -> Append {
+    Append { expected_next: Some(Offset(next)), ..append }
+}
+
+pub(crate) async fn an_append_at_another_offset_than_expected_stores_nothing(log: &dyn Log) {
+    let at = |next, append| expecting(next, Append::from(append));
+    let shard = shard(1, 0);
+    assert_eq!(append(log, shard, at(0, numbered(0, 2))).await.expect("as expected").offsets, range(0, 2));
+    for wrong in [0, 1, 3, u64::MAX] {
+        let error = append(log, shard, at(wrong, numbered(2, 1))).await.expect_err("not the next");
+        assert!(
+            matches!(error, Error::NextOffset { expected, actual: Offset(2), .. } if expected == Offset(wrong)),
+            "{error}"
+        );
+        assert!(!error.is_retryable() && !error.may_have_applied());
+    }
+    assert_eq!(append(log, shard, at(2, vec![])).await.expect("as expected").offsets, range(2, 2));
+    assert!(append(log, shard, at(1, vec![])).await.is_err());
+    assert_eq!(append(log, shard, at(2, numbered(2, 1))).await.expect("as expected").offsets, range(2, 3));
+    // Sent again, it is known, though the next offset is another by now.
+    let once = expecting(3, sequenced(7, 0, numbered(3, 1)));
+    assert!(!append(log, shard, once.clone()).await.expect("as expected").duplicate);
+    assert!(append(log, shard, once).await.expect("known").duplicate);
+    // What failed is not known.
+    let failed = expecting(0, sequenced(7, 1, numbered(4, 1)));
+    assert!(matches!(append(log, shard, failed).await, Err(Error::NextOffset { .. })));
+    assert!(!append(log, shard, sequenced(7, 1, numbered(4, 1))).await.expect("new").duplicate);
+    log.trim(shard, Offset(5)).await.expect("trim");
+    assert_eq!(append(log, shard, at(5, numbered(5, 1))).await.expect("as expected").offsets, range(5, 6));
+}
+
+/// Each of many writers adds one to a counter by conditional appends: no addition may be lost.
+pub(crate) async fn conditional_appends_are_linearizable(log: &dyn Log) {
+    let writer = || async {
+        for _ in 0..20 {
+            let mut next = log.offsets(shard(1, 0)).end;
+            loop {
+                let attempt = expecting(next.0, numbered(next.0, 1).into());
+                match append(log, shard(1, 0), attempt).await {
+                    Ok(_) => break,
+                    Err(Error::NextOffset { actual, .. }) => next = actual,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    };
+    join_all((0..8).map(|_| writer())).await;
+    assert_numbered(&read_all(log, shard(1, 0), Offset::ZERO, ALL).await, 0..160);
+}
+
 pub(crate) async fn arrival_times_never_fall(log: &dyn Log, clock: &HandClock) {
     let shard = shard(1, 0);
     let mut found = Vec::new();
@@ -300,7 +429,7 @@ pub(crate) async fn limits_hold_at_the_limit_and_one_past_it(log: &dyn Log) {
     ];
     for (index, (at, past, expected, noun)) in (0..).zip(cases) {
         let count = at.len() as u64;
-        let refused = log.append(shard(1, index), past).await.expect_err("one past the limit");
+        let refused = log.append(shard(1, index), past.into()).await.expect_err("one past the limit");
         assert!(
             matches!(refused, Error::TooLarge { actual, limit, unit } if limit == expected && actual == limit + 1 && unit == noun),
             "{refused}"
@@ -312,10 +441,10 @@ pub(crate) async fn limits_hold_at_the_limit_and_one_past_it(log: &dyn Log) {
 }
 
 pub(crate) async fn a_closed_log_refuses(log: &dyn Log) {
-    let ticket = log.append(shard(1, 0), numbered(0, 1)).await.expect("append");
+    let ticket = log.append(shard(1, 0), numbered(0, 1).into()).await.expect("append");
     log.close().await.expect("close");
     assert_eq!(ticket.durable().await.expect("what was queued is made durable").offsets, range(0, 1));
-    assert!(matches!(log.append(shard(1, 0), numbered(1, 1)).await, Err(Error::Closed)));
+    assert!(matches!(log.append(shard(1, 0), numbered(1, 1).into()).await, Err(Error::Closed)));
     assert!(matches!(log.read(shard(1, 0), Offset::ZERO, ALL).await, Err(Error::Closed)));
     assert!(matches!(log.trim(shard(1, 0), Offset(1)).await, Err(Error::Closed)));
     assert!(matches!(log.delete_stream(StreamId(1)).await, Err(Error::Closed)));
@@ -385,6 +514,11 @@ macro_rules! conformance {
             a_deleted_stream_is_empty_and_its_neighbours_stay
             stored_bytes_come_and_go_with_the_records
             limits_hold_at_the_limit_and_one_past_it
+            a_sequence_is_stored_once_and_answered_as_the_first_time
+            a_sequence_sent_twice_at_once_is_stored_once
+            a_sequence_with_other_records_or_below_the_window_is_refused
+            an_append_at_another_offset_than_expected_stores_nothing
+            conditional_appends_are_linearizable
             a_closed_log_refuses;
             on_a_clock
             arrival_times_never_fall

@@ -50,6 +50,42 @@ pub enum Error {
         /// "records", "bytes" or "bytes of partition key".
         unit: &'static str,
     },
+    /// The append was to lie at another offset than the shard's next.
+    #[error("{shard}: the next offset is {actual}, not {expected} as the append expects")]
+    NextOffset {
+        /// The shard.
+        shard: ShardKey,
+        /// What the append expects.
+        expected: Offset,
+        /// What it is.
+        actual: Offset,
+    },
+    /// The log does not know any more whether it stored the sequence.
+    #[error("{shard}: sequence {sequence} of producer {producer:016x} is older than what the log remembers of it")]
+    SequenceTooOld {
+        /// The shard.
+        shard: ShardKey,
+        /// The producer.
+        producer: u64,
+        /// The sequence that it sent.
+        sequence: u64,
+    },
+    /// A sequence was stored with another number of records.
+    #[error(
+        "{shard}: sequence {sequence} of producer {producer:016x} was stored with {stored} records, and comes with {given}"
+    )]
+    SequenceReused {
+        /// The shard.
+        shard: ShardKey,
+        /// The producer.
+        producer: u64,
+        /// The sequence that it sent twice.
+        sequence: u64,
+        /// Records that the log has.
+        stored: u64,
+        /// Records that came now.
+        given: u64,
+    },
     /// Another process has the log open.
     #[error("the log at {path} is in use by another process; stop it first or choose another --data-dir")]
     InUse {
@@ -77,6 +113,7 @@ impl Error {
     /// Whether an append that failed so may have been stored nevertheless.
     #[must_use]
     pub const fn may_have_applied(&self) -> bool {
-        matches!(self, Self::Poisoned { .. } | Self::Storage(_) | Self::Closed)
+        // What is older than the log remembers may have been stored by an earlier try.
+        matches!(self, Self::Poisoned { .. } | Self::Storage(_) | Self::Closed | Self::SequenceTooOld { .. })
     }
 }

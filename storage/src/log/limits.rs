@@ -1,4 +1,6 @@
-//! What one append may hold. Every engine checks it before anything is queued.
+//! What one append may hold, which every engine checks before anything is queued, and what is remembered of producers.
+
+use std::time::Duration;
 
 use super::{Error, NewRecord, Result};
 
@@ -16,6 +18,23 @@ pub struct AppendLimits {
 impl Default for AppendLimits {
     fn default() -> Self {
         Self { records_max: 100_000, bytes_max: 32 << 20, partition_key_bytes_max: 1024 }
+    }
+}
+
+/// How much a log remembers of producers. Memory and disk take at most about 350 bytes a producer and shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerLimits {
+    /// Producers, counted once for each shard that they put into. Default 100,000.
+    pub producers_max: usize,
+    /// Sequences of each. A producer may have so many appends to a shard in flight. Default 32.
+    pub sequences_max: usize,
+    /// How long a producer is remembered that puts nothing. Default 24 h.
+    pub idle_max: Duration,
+}
+
+impl Default for ProducerLimits {
+    fn default() -> Self {
+        Self { producers_max: 100_000, sequences_max: 32, idle_max: Duration::from_secs(24 * 3600) }
     }
 }
 

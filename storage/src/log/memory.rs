@@ -8,8 +8,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::producers::Producers;
 use super::{
-    AppendLimits, AppendTicket, Appended, Error, Log, NewRecord, Offset, ReadLimit, Record, Result, ShardKey, StreamId,
+    Append, AppendLimits, AppendTicket, Appended, Error, Log, NewRecord, Offset, ProducerLimits, ProducerSequence,
+    ReadLimit, Record, Result, ShardKey, StreamId,
 };
 use crate::time::{Clock, Timestamp};
 
@@ -21,10 +23,45 @@ pub struct MemoryLog {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     closed: bool,
     shards: HashMap<ShardKey, Shard>,
+    producers: Producers,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { closed: false, shards: HashMap::new(), producers: Producers::new(ProducerLimits::default()) }
+    }
+}
+
+impl State {
+    /// Appends, unless it was done before or the offset is not the expected one.
+    fn append(&mut self, shard: ShardKey, append: Append, now: Timestamp) -> Result<Appended> {
+        let Append { records, expected_next, producer } = append;
+        let count = records.len() as u64;
+        let producer = producer.filter(|_| count > 0);
+        self.producers.set_now(now);
+        if let Some(of) = producer
+            && let Some(stored) = self.producers.find(shard, of, count)?
+        {
+            self.producers.touch((shard, of.producer));
+            return Ok(stored);
+        }
+        let state = self.shards.entry(shard).or_default();
+        if let Some(expected) = expected_next.filter(|expected| *expected != state.next()) {
+            return Err(Error::NextOffset { shard, expected, actual: state.next() });
+        }
+        let appended = state.append(records, now);
+        if let Some(of) = producer {
+            self.producers.record(shard, of, appended.offsets.start, count, appended.arrival_time);
+            self.producers.evict();
+        }
+        // There is no disk to keep them on.
+        drop(self.producers.take_changes());
+        Ok(appended)
+    }
 }
 
 #[derive(Debug)]
@@ -64,7 +101,7 @@ impl Shard {
         if end > start {
             self.next.send_replace(end);
         }
-        Appended { offsets: start..end, arrival_time }
+        Appended { offsets: start..end, arrival_time, duplicate: false }
     }
 
     fn read(&self, from: Offset, limit: ReadLimit) -> Vec<Record> {
@@ -110,17 +147,21 @@ impl MemoryLog {
 
 #[async_trait]
 impl Log for MemoryLog {
-    async fn append(&self, shard: ShardKey, records: Vec<NewRecord>) -> Result<AppendTicket> {
-        self.limits.check(&records)?;
+    async fn append(&self, shard: ShardKey, append: Append) -> Result<AppendTicket> {
+        self.limits.check(&append.records)?;
         let (sender, ticket) = AppendTicket::new();
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::Closed);
         }
-        let appended = state.shards.entry(shard).or_default().append(records, self.clock.now());
+        let appended = state.append(shard, append, self.clock.now());
         // The ticket is held right here, so the send cannot fail.
-        let _ = sender.send(Ok(appended));
+        let _ = sender.send(appended);
         Ok(ticket)
+    }
+
+    fn stored(&self, shard: ShardKey, producer: ProducerSequence, count: u64) -> Result<Option<Appended>> {
+        self.state.lock().producers.find(shard, producer, count)
     }
 
     async fn read(&self, shard: ShardKey, from: Offset, limit: ReadLimit) -> Result<Vec<Record>> {
@@ -182,6 +223,7 @@ impl Log for MemoryLog {
             return Err(Error::Closed);
         }
         state.shards.retain(|shard, _| shard.stream != stream);
+        state.producers.remove_stream(stream);
         Ok(())
     }
 

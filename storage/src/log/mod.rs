@@ -6,15 +6,18 @@ mod types;
 mod error;
 mod limits;
 mod stats;
+mod producers;
 pub mod memory;
 pub mod rocks;
 #[cfg(test)]
 mod conformance;
 
 pub use error::{Error, Result};
-pub use limits::AppendLimits;
+pub use limits::{AppendLimits, ProducerLimits};
 pub use stats::{Distribution, LogStats, SyncBucket};
-pub use types::{Appended, NewRecord, Offset, ReadLimit, Record, ShardId, ShardKey, StreamId};
+pub use types::{
+    Append, Appended, NewRecord, Offset, ProducerSequence, ReadLimit, Record, ShardId, ShardKey, StreamId,
+};
 
 use std::fmt;
 use std::ops::Range;
@@ -40,6 +43,16 @@ use crate::time::Timestamp;
 /// resolves. After a failed sync the engine is poisoned: every append fails with [`Error::Poisoned`] until the process
 /// opens the log again; reads go on.
 ///
+/// **Expected offset**: an append with [`Append::expected_next`] is stored only if that is the shard's next offset when its
+/// turn comes; otherwise it stores nothing and its ticket fails with [`Error::NextOffset`], once the appends that it lost
+/// against are durable.
+///
+/// **Producer sequence**: an append with [`Append::producer`] that was stored before under the same producer, sequence and
+/// number of records stores nothing and answers as the first one did, across restarts. This comes before the expected offset,
+/// so that a conditional append may be sent again. The log remembers, for each shard and producer, the last
+/// [`ProducerLimits::sequences_max`] sequences; sequences may come out of order within these. What it does not remember any
+/// more is refused with [`Error::SequenceTooOld`], and never stored twice, if the caller tells its age.
+///
 /// **Read** returns records in offset order without a gap, starting at the wanted offset or, where that was trimmed, at
 /// the trim offset. An empty answer means that the offset is the next one.
 ///
@@ -53,10 +66,15 @@ use crate::time::Timestamp;
 /// **Limits**: an append past the engine's [`AppendLimits`] fails with [`Error::TooLarge`] and stores nothing.
 #[async_trait]
 pub trait Log: Send + Sync + fmt::Debug + 'static {
-    /// Queues `records` for one shard and returns when they have their place in the order.
+    /// Queues records for one shard and returns when they have their place in the order.
     ///
     /// Waits while the queue is full. The ticket resolves when the records are durable.
-    async fn append(&self, shard: ShardKey, records: Vec<NewRecord>) -> Result<AppendTicket>;
+    async fn append(&self, shard: ShardKey, append: Append) -> Result<AppendTicket>;
+
+    /// What the log durably stored in a shard under a producer's sequence of `count` records, as far as it remembers.
+    ///
+    /// Fails as an append of that sequence would: with [`Error::SequenceReused`] or [`Error::SequenceTooOld`].
+    fn stored(&self, shard: ShardKey, producer: ProducerSequence, count: u64) -> Result<Option<Appended>>;
 
     /// Reads records of one shard from an offset on, within `limit`; at least one record where there is one.
     async fn read(&self, shard: ShardKey, from: Offset, limit: ReadLimit) -> Result<Vec<Record>>;

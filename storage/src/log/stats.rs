@@ -49,6 +49,16 @@ pub struct LogStats {
     pub queue_full: u64,
     /// Appends refused for a limit.
     pub refused: u64,
+    /// Appends that an earlier one of the same producer and sequence had stored.
+    pub duplicates: u64,
+    /// Appends refused because the shard's next offset was another than expected.
+    pub unexpected: u64,
+    /// Appends refused because their sequence was too old or used for other records.
+    pub sequences_refused: u64,
+    /// Producers that were forgotten, for a limit on their number or after a time.
+    pub producers_evicted: u64,
+    /// Producers that are remembered now, counted once for each shard.
+    pub producers: u64,
     /// Reads served from memory alone.
     pub cache_hits: u64,
     /// Reads that went to disk.
@@ -132,6 +142,10 @@ pub(crate) struct Counters {
     pub(crate) stored_bytes: AtomicU64,
     pub(crate) queue_full: AtomicU64,
     pub(crate) refused: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) unexpected: AtomicU64,
+    pub(crate) sequences_refused: AtomicU64,
+    pub(crate) producers_evicted: AtomicU64,
     pub(crate) cache_hits: AtomicU64,
     pub(crate) cache_misses: AtomicU64,
     pub(crate) corrupt_blocks: AtomicU64,
@@ -196,6 +210,10 @@ impl Counters {
             group_appends: self.group_sizes.appends.snapshot(),
             queue_full: get(&self.queue_full),
             refused: get(&self.refused),
+            duplicates: get(&self.duplicates),
+            unexpected: get(&self.unexpected),
+            sequences_refused: get(&self.sequences_refused),
+            producers_evicted: get(&self.producers_evicted),
             cache_hits: get(&self.cache_hits),
             cache_misses: get(&self.cache_misses),
             corrupt_blocks: get(&self.corrupt_blocks),

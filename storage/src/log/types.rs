@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Range};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -88,6 +89,36 @@ impl NewRecord {
     }
 }
 
+/// What to append to one shard: its records, and what must hold for them to be stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Append {
+    /// The records, in order.
+    pub records: Vec<NewRecord>,
+    /// Stored only if this is the shard's next offset, so that no other append comes between.
+    pub expected_next: Option<Offset>,
+    /// Stored only once under this name.
+    pub producer: Option<ProducerSequence>,
+}
+
+impl From<Vec<NewRecord>> for Append {
+    /// Without conditions.
+    fn from(records: Vec<NewRecord>) -> Self {
+        Self { records, expected_next: None, producer: None }
+    }
+}
+
+/// A producer's name for one append, by which the log knows it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerSequence {
+    /// The producer: a random number that no other one has.
+    pub producer: u64,
+    /// The append among those of the producer. A later append has a higher one.
+    pub sequence: u64,
+    /// How long ago it was first sent; zero where this is the first time. It tells a sequence that was never stored from one
+    /// that the log no longer knows.
+    pub age: Duration,
+}
+
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -116,6 +147,8 @@ pub struct Appended {
     pub offsets: Range<Offset>,
     /// The arrival time of all of them.
     pub arrival_time: Timestamp,
+    /// Whether an earlier append of the same producer and sequence stored them, and this one nothing.
+    pub duplicate: bool,
 }
 
 /// The most that one read returns. At least one record is returned whatever its size.

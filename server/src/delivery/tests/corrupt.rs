@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use millrace_storage::log::memory::MemoryLog;
 use millrace_storage::log::{
-    AppendTicket, Error, Log, NewRecord, Offset, ReadLimit, Record, Result, ShardId, ShardKey, StreamId,
+    Append, AppendTicket, Appended, Error, Log, Offset, ProducerSequence, ReadLimit, Record, Result, ShardId, ShardKey,
+    StreamId,
 };
 use millrace_storage::time::Timestamp;
 use tokio::sync::watch;
@@ -24,8 +25,12 @@ struct CorruptLog {
 
 #[async_trait]
 impl Log for CorruptLog {
-    async fn append(&self, shard: ShardKey, records: Vec<NewRecord>) -> Result<AppendTicket> {
-        self.inner.append(shard, records).await
+    async fn append(&self, shard: ShardKey, append: Append) -> Result<AppendTicket> {
+        self.inner.append(shard, append).await
+    }
+
+    fn stored(&self, shard: ShardKey, producer: ProducerSequence, count: u64) -> Result<Option<Appended>> {
+        self.inner.stored(shard, producer, count)
     }
 
     async fn read(&self, shard: ShardKey, from: Offset, limit: ReadLimit) -> Result<Vec<Record>> {

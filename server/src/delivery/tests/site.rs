@@ -206,7 +206,8 @@ impl Process {
         let stream = self.streams.get(&stream.parse().unwrap()).unwrap().id();
         let record = |data: String| NewRecord { partition_key: Bytes::from_static(b"key"), data: data.into() };
         let key = ShardKey { stream, shard: ShardId(shard) };
-        let ticket = self.streams.log().append(key, data.into_iter().map(record).collect()).await.unwrap();
+        let ticket =
+            self.streams.log().append(key, data.into_iter().map(record).collect::<Vec<_>>().into()).await.unwrap();
         ticket.durable().await.unwrap();
     }
 

@@ -7,12 +7,14 @@ use rocksdb::{
     ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ErrorKind, FlushOptions, ReadOptions, WriteBatch, WriteOptions,
 };
 
+use super::super::producers::{ProducerKey, Window};
 use super::super::{Error, Offset, Result, ShardKey};
 use super::LogSettings;
 use super::index::Indexed;
 use super::keys::{self, BlockKey};
 use super::marks::{self, Mark};
-use super::options;
+use super::{options, sequences};
+use crate::time::Timestamp;
 
 /// The log's RocksDB.
 #[derive(Debug)]
@@ -73,6 +75,10 @@ impl Db {
 
     pub(super) fn time(&self) -> &ColumnFamily {
         self.family(options::TIME)
+    }
+
+    pub(super) fn producer(&self) -> &ColumnFamily {
+        self.family(options::PRODUCER)
     }
 
     pub(super) fn meta(&self) -> &ColumnFamily {
@@ -155,6 +161,27 @@ impl Db {
         Ok(found)
     }
 
+    /// All producers' windows, and until when the forgotten ones were used. A window that cannot be read counts as forgotten
+    /// at `now`.
+    pub(super) fn producers(&self, now: Timestamp) -> Result<(Vec<(ProducerKey, Window)>, Option<Timestamp>)> {
+        let mut entries = self.rocks.raw_iterator_cf(self.producer());
+        entries.seek_to_first();
+        let (mut windows, mut forgotten_until) = (Vec::new(), None);
+        while let Some((key, value)) = entries.item() {
+            match sequences::decode(key, value) {
+                Some(sequences::Found::Window(key, window)) => windows.push((key, window)),
+                Some(sequences::Found::ForgottenUntil(until)) => forgotten_until = forgotten_until.max(Some(until)),
+                None => {
+                    tracing::warn!(key = %key.escape_ascii(), "what is known of a producer is garbage, and is forgotten");
+                    forgotten_until = forgotten_until.max(Some(now));
+                }
+            }
+            entries.next();
+        }
+        entries.status().map_err(storage)?;
+        Ok((windows, forgotten_until))
+    }
+
     /// Compacts the keys in `range`: those of trimmed blocks go, and with them the blob files that no key refers to any more.
     /// Blocks are not moved. Dropping whole table files instead would be quicker, but could drop a range deletion before the
     /// keys that it covers.
@@ -180,7 +207,7 @@ impl Db {
     pub(super) fn flush(&self) -> Result<()> {
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        for family in [self.log(), self.time(), self.meta()] {
+        for family in [self.log(), self.time(), self.producer(), self.meta()] {
             self.rocks.flush_cf_opt(family, &options).map_err(storage)?;
         }
         Ok(())

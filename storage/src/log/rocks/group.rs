@@ -7,7 +7,8 @@ use std::sync::Arc;
 use rocksdb::WriteBatch;
 use tokio::sync::oneshot;
 
-use super::super::{Appended, NewRecord, Offset, Result, ShardKey};
+use super::super::producers::{Changes, Producers};
+use super::super::{Appended, Error, NewRecord, Offset, ProducerSequence, Result, ShardKey};
 use super::block::Block;
 use super::db::Db;
 use super::format::{Draft, Sealed};
@@ -15,6 +16,7 @@ use super::index::IndexEntry;
 use super::keys;
 use super::marks::{self, Mark};
 use super::queue::{Append, Body, Entry, Room};
+use super::sequences;
 use super::shards::{Shard, Shards};
 use crate::encryption::DataKey;
 use crate::time::Timestamp;
@@ -28,6 +30,9 @@ pub(super) struct Group {
     pub(super) shards: HashMap<ShardKey, Plan>,
     pub(super) tickets: Vec<Ticket>,
     pub(super) trims: Vec<Trim>,
+    /// What is new about producers.
+    pub(super) sequences: Changes,
+    pub(super) producers_evicted: u64,
 }
 
 /// What the group does to one shard.
@@ -47,7 +52,8 @@ pub(super) struct Plan {
 /// An append's answer, held back until the sync.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    pub(super) appended: Appended,
+    /// Or why nothing was stored; that too may rest on what the group stores.
+    pub(super) outcome: Result<Appended>,
     pub(super) bytes: usize,
     pub(super) sender: oneshot::Sender<Result<Appended>>,
     pub(super) _room: Room,
@@ -145,13 +151,15 @@ impl Group {
     pub(super) fn form(
         entries: impl Iterator<Item = Entry>,
         shards: &Shards,
+        producers: &mut Producers,
         now: Timestamp,
         block_bytes_max: usize,
     ) -> Self {
         let mut group = Self::default();
+        producers.set_now(now);
         for entry in entries {
             match entry {
-                Entry::Append(append) => group.append(append, shards, now, block_bytes_max),
+                Entry::Append(append) => group.append(append, shards, producers, now, block_bytes_max),
                 Entry::Trim { shard, before, stored_bytes, done } => {
                     let plan = plan(&mut group.shards, shards, shard, now);
                     let from = plan.trim;
@@ -166,16 +174,34 @@ impl Group {
         for (shard, plan) in &mut group.shards {
             plan.seal_loose(*shard);
         }
+        group.producers_evicted = producers.evict();
+        group.sequences = producers.take_changes();
         group
     }
 
-    fn append(&mut self, append: Append, shards: &Shards, now: Timestamp, block_bytes_max: usize) {
-        let Append { shard, count, bytes, body, key, ticket, room } = append;
+    fn append(
+        &mut self,
+        append: Append,
+        shards: &Shards,
+        producers: &mut Producers,
+        now: Timestamp,
+        block_bytes_max: usize,
+    ) {
+        let Append { shard, count, bytes, body, key, expected_next, producer, ticket, room } = append;
         let plan = plan(&mut self.shards, shards, shard, now);
         let start = plan.end();
-        plan.append(shard, body, key, block_bytes_max);
-        let appended = Appended { offsets: start..start + count, arrival_time: plan.time };
-        self.tickets.push(Ticket { appended, bytes, sender: ticket, _room: room });
+        let outcome = match decide(producers, shard, start, count, expected_next, producer) {
+            Ok(Some(stored)) => Ok(stored),
+            Ok(None) => {
+                plan.append(shard, body, key, block_bytes_max);
+                if let Some(of) = producer {
+                    producers.record(shard, of, start, count, plan.time);
+                }
+                Ok(Appended { offsets: start..start + count, arrival_time: plan.time, duplicate: false })
+            }
+            Err(error) => Err(error),
+        };
+        self.tickets.push(Ticket { outcome, bytes, sender: ticket, _room: room });
     }
 
     /// The group as one atomic write; `None` where it changes nothing.
@@ -196,7 +222,29 @@ impl Group {
             batch.delete_range_cf(db.time(), gone.start, gone.end);
             batch.put_cf(db.meta(), marks::key(trim.shard), trim.mark.encode());
         }
+        sequences::write(&self.sequences, db, &mut batch);
         (!batch.is_empty()).then_some(batch)
+    }
+}
+
+/// Where an append was stored before; `None` where it is to be stored now, at `start`.
+fn decide(
+    producers: &mut Producers,
+    shard: ShardKey,
+    start: Offset,
+    count: u64,
+    expected_next: Option<Offset>,
+    producer: Option<ProducerSequence>,
+) -> Result<Option<Appended>> {
+    if let Some(of) = producer
+        && let Some(stored) = producers.find(shard, of, count)?
+    {
+        producers.touch((shard, of.producer));
+        return Ok(Some(stored));
+    }
+    match expected_next {
+        Some(expected) if expected != start => Err(Error::NextOffset { shard, expected, actual: start }),
+        _ => Ok(None),
     }
 }
 

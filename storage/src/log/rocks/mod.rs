@@ -8,6 +8,7 @@ mod settings;
 mod keys;
 mod index;
 mod marks;
+mod sequences;
 mod block;
 mod format;
 mod options;
@@ -38,8 +39,12 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
+use super::producers::Producers;
 use super::stats::Counters;
-use super::{AppendTicket, Error, Log, LogStats, NewRecord, Offset, ReadLimit, Record, Result, ShardKey, StreamId};
+use super::{
+    AppendTicket, Appended, Error, Log, LogStats, NewRecord, Offset, ProducerSequence, ReadLimit, Record, Result,
+    ShardKey, StreamId,
+};
 use crate::encryption::{DataKey, Keyring};
 use crate::time::{Clock, Timestamp};
 use db::Db;
@@ -75,6 +80,8 @@ struct Shared {
     keys: Arc<Keyring>,
     shards: Shards,
     stored: StoredBytes,
+    /// The committer's, which looks up and remembers a group at a time.
+    producers: Mutex<Producers>,
     queue: Queue,
     tail: TailCache,
     recent: RecentBlocks,
@@ -107,6 +114,7 @@ impl RocksLog {
         let settings = settings.bounded();
         let db = Arc::new(Db::open(&settings)?);
         let shards = recovery::recover(&db)?;
+        let producers = Mutex::new(recovery::producers(&db, settings.producers, clock.now())?);
         let shared = Arc::new(Shared {
             queue: Queue::new(settings.queue_bytes_max, settings.queue_appends_max),
             tail: TailCache::new(settings.tail_cache_bytes_max),
@@ -115,6 +123,7 @@ impl RocksLog {
             poisoned: AtomicBool::new(false),
             shards,
             stored: StoredBytes::default(),
+            producers,
             clock,
             keys,
             settings,
@@ -142,6 +151,7 @@ impl RocksLog {
             queued_appends: queued_appends as u64,
             queued_bytes: queued_bytes as u64,
             cache_bytes: tail.bytes() as u64,
+            producers: self.0.shared.producers.lock().len() as u64,
             poisoned: poisoned.load(Relaxed),
             disk_bytes: folder_bytes(&settings.path),
             ..counters.snapshot()
@@ -253,7 +263,8 @@ fn folder_bytes(path: &Path) -> u64 {
 
 #[async_trait]
 impl Log for RocksLog {
-    async fn append(&self, shard: ShardKey, records: Vec<NewRecord>) -> Result<AppendTicket> {
+    async fn append(&self, shard: ShardKey, append: super::Append) -> Result<AppendTicket> {
+        let super::Append { records, expected_next, producer } = append;
         let Shared { settings, queue, counters, keys, .. } = &*self.0.shared;
         let bytes = settings.limits.check(&records).inspect_err(|_| Counters::count(&counters.refused, 1))?;
         if queue.is_full(bytes) {
@@ -269,8 +280,17 @@ impl Log for RocksLog {
             Body::Drafts(encode(&records, key.as_ref(), settings.block_bytes_max).await)
         };
         let (ticket, promise) = AppendTicket::new();
-        queue.push(Entry::Append(Append { shard, count, bytes, body, key, ticket, room }))?;
+        // Nothing can be stored twice of no records.
+        let producer = producer.filter(|_| count > 0);
+        queue.push(Entry::Append(Append { shard, count, bytes, body, key, expected_next, producer, ticket, room }))?;
         Ok(promise)
+    }
+
+    fn stored(&self, shard: ShardKey, producer: ProducerSequence, count: u64) -> Result<Option<Appended>> {
+        let found = self.0.shared.producers.lock().find(shard, producer, count)?;
+        // The committer remembers a sequence before its sync.
+        let durable = self.offsets(shard).end;
+        Ok(found.filter(|stored| stored.offsets.end <= durable))
     }
 
     async fn read(&self, shard: ShardKey, from: Offset, limit: ReadLimit) -> Result<Vec<Record>> {

@@ -8,6 +8,8 @@ use super::LogSettings;
 pub(super) const LOG: &str = "log";
 /// The index of blocks by offset and arrival time.
 pub(super) const TIME: &str = "time";
+/// The last sequences of producers.
+pub(super) const PRODUCER: &str = "producer";
 /// Marks of trimmed shards and the folder's format.
 pub(super) const META: &str = "meta";
 
@@ -77,6 +79,7 @@ pub(super) fn column_families(settings: &LogSettings) -> Vec<ColumnFamilyDescrip
         ColumnFamilyDescriptor::new("default", small(64 << 10)),
         ColumnFamilyDescriptor::new(LOG, log),
         ColumnFamilyDescriptor::new(TIME, small(4 << 20)),
+        ColumnFamilyDescriptor::new(PRODUCER, small(4 << 20)),
         ColumnFamilyDescriptor::new(META, small(1 << 20)),
     ]
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::super::{Appended, Error, NewRecord, Offset, Result, ShardKey, StreamId};
+use super::super::{Appended, Error, NewRecord, Offset, ProducerSequence, Result, ShardKey, StreamId};
 use super::format::Draft;
 use crate::encryption::DataKey;
 
@@ -28,6 +28,8 @@ pub(super) struct Append {
     pub(super) body: Body,
     /// What encrypts loose records; drafts have it.
     pub(super) key: Option<Arc<DataKey>>,
+    pub(super) expected_next: Option<Offset>,
+    pub(super) producer: Option<ProducerSequence>,
     pub(super) ticket: oneshot::Sender<Result<Appended>>,
     pub(super) room: Room,
 }
@@ -195,8 +197,9 @@ mod tests {
 
     fn append(room: Room, bytes: usize) -> (Entry, oneshot::Receiver<Result<Appended>>) {
         let (ticket, answer) = oneshot::channel();
+        let (body, key, expected_next, producer) = (Body::Loose(vec![]), None, None, None);
         (
-            Entry::Append(Append { shard: SHARD, count: 1, bytes, body: Body::Loose(vec![]), key: None, ticket, room }),
+            Entry::Append(Append { shard: SHARD, count: 1, bytes, body, key, expected_next, producer, ticket, room }),
             answer,
         )
     }

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::{Offset, Result, ShardId, ShardKey, StreamId};
+use super::super::producers::Producers;
+use super::super::{Offset, ProducerLimits, Result, ShardId, ShardKey, StreamId};
 use super::db::Db;
 use super::shards::{Shard, Shards};
 use crate::time::Timestamp;
@@ -30,6 +31,14 @@ pub(super) fn recover(db: &Db) -> Result<Shards> {
         (shard, Arc::new(state))
     });
     Ok(Shards::new(shards.collect()))
+}
+
+/// What is remembered of producers.
+pub(super) fn producers(db: &Db, limits: ProducerLimits, now: Timestamp) -> Result<Producers> {
+    let (windows, forgotten_until) = db.producers(now)?;
+    let mut producers = Producers::new(limits);
+    producers.recover(windows, forgotten_until, now);
+    Ok(producers)
 }
 
 /// The next shard in the order of keys.

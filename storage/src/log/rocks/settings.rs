@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::AppendLimits;
+use super::super::{AppendLimits, ProducerLimits};
 
 /// Settings of a [`RocksLog`](super::RocksLog). Memory that it holds under load is about
 /// `tail_cache_bytes_max + 2 * queue_bytes_max + 3 * write_buffer_bytes` and 30 MiB; an idle one holds a few MiB.
@@ -12,6 +12,8 @@ pub struct LogSettings {
     pub path: PathBuf,
     /// What one append may hold.
     pub limits: AppendLimits,
+    /// What is remembered of producers.
+    pub producers: ProducerLimits,
     /// Memory for the newest blocks, which readers of the tail are served from. Default 64 MiB; 0 keeps none.
     pub tail_cache_bytes_max: usize,
     /// Data plus partition keys of appends that are not yet durable; past it `append` waits. Default 32 MiB.
@@ -34,6 +36,7 @@ impl LogSettings {
         Self {
             path: path.into(),
             limits: AppendLimits::default(),
+            producers: ProducerLimits::default(),
             tail_cache_bytes_max: 64 << 20,
             queue_bytes_max: 32 << 20,
             queue_appends_max: 8192,

@@ -133,7 +133,7 @@ async fn what_was_acknowledged_before_a_drop_is_there_after_it() {
     let log = Arc::new(open(files.path()));
     let (mut acknowledged, mut tickets) = (0, Vec::new());
     for number in 0..500 {
-        tickets.push(log.append(shard(1, 0), numbered(number, 1)).await.expect("append"));
+        tickets.push(log.append(shard(1, 0), numbered(number, 1).into()).await.expect("append"));
     }
     drop(log);
     for ticket in tickets {

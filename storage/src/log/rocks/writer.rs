@@ -15,7 +15,7 @@ use super::db::Db;
 use super::group::{Group, Plan};
 use super::queue::Entry;
 use super::reclaim::Reclaimer;
-use super::{keys, marks};
+use super::{keys, marks, sequences};
 
 /// The committer's parts.
 #[derive(Debug)]
@@ -42,8 +42,10 @@ impl Committer {
     }
 
     fn commit(&self, entries: impl Iterator<Item = Entry>) {
-        let Shared { shards, clock, settings, .. } = &*self.shared;
-        let group = Group::form(entries, shards, clock.now(), settings.block_bytes_max);
+        let Shared { shards, producers, clock, settings, counters, .. } = &*self.shared;
+        let now = clock.now();
+        let group = Group::form(entries, shards, &mut producers.lock(), now, settings.block_bytes_max);
+        Counters::count(&counters.producers_evicted, group.producers_evicted);
         self.hide(&group);
         match group.batch(&self.db).map_or(Ok(()), |batch| self.write(batch, group.tickets.len())) {
             Ok(()) => self.publish(group),
@@ -97,10 +99,17 @@ impl Committer {
             answer(trim.done, Ok(()));
         }
         for ticket in group.tickets {
-            Counters::count(&counters.appends, 1);
-            Counters::count(&counters.records, ticket.appended.offsets.end.since(ticket.appended.offsets.start));
-            Counters::count(&counters.bytes, ticket.bytes as u64);
-            answer(ticket.sender, Ok(ticket.appended));
+            match &ticket.outcome {
+                Ok(appended) if appended.duplicate => Counters::count(&counters.duplicates, 1),
+                Ok(appended) => {
+                    Counters::count(&counters.appends, 1);
+                    Counters::count(&counters.records, appended.offsets.end.since(appended.offsets.start));
+                    Counters::count(&counters.bytes, ticket.bytes as u64);
+                }
+                Err(Error::NextOffset { .. }) => Counters::count(&counters.unexpected, 1),
+                Err(_) => Counters::count(&counters.sequences_refused, 1),
+            }
+            answer(ticket.sender, ticket.outcome);
         }
     }
 
@@ -116,12 +125,15 @@ impl Committer {
     fn delete(&self, stream: StreamId, stored_bytes: u64, done: oneshot::Sender<Result<()>>) {
         let gone = keys::of_stream(stream);
         let marks = marks::of_stream(stream);
+        let sequences = sequences::of_stream(stream);
         let mut batch = WriteBatch::default();
         batch.delete_range_cf(self.db.log(), gone.start, gone.end);
         batch.delete_range_cf(self.db.time(), gone.start, gone.end);
         batch.delete_range_cf(self.db.meta(), marks.start, marks.end);
+        batch.delete_range_cf(self.db.producer(), sequences.start, sequences.end);
         // As with trims: first hidden, then removed.
         self.shared.shards.remove_stream(stream);
+        self.shared.producers.lock().remove_stream(stream);
         let written = self.write(batch, 0);
         if written.is_ok() {
             self.shared.stored.forget(stream);

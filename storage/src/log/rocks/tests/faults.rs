@@ -44,7 +44,7 @@ async fn fill_until_poisoned(path: &Path) -> u64 {
     let log = open(path);
     let mut acknowledged = 0;
     let cause = loop {
-        let ticket = log.append(shard(1, 0), vec![random(100_000)]).await.expect("append");
+        let ticket = log.append(shard(1, 0), vec![random(100_000)].into()).await.expect("append");
         match ticket.durable().await {
             Ok(appended) => acknowledged = appended.offsets.end.0,
             Err(error) => break error,
@@ -54,7 +54,7 @@ async fn fill_until_poisoned(path: &Path) -> u64 {
     assert!(matches!(cause, Error::Poisoned { .. }), "{cause}");
     assert!(cause.may_have_applied());
     assert!(!cause.is_retryable());
-    let refused = log.append(shard(2, 0), numbered(0, 1)).await.expect_err("poisoned");
+    let refused = log.append(shard(2, 0), numbered(0, 1).into()).await.expect_err("poisoned");
     assert_eq!(refused.to_string(), cause.to_string());
     assert!(matches!(log.trim(shard(1, 0), Offset(1)).await, Err(Error::Poisoned { .. })));
     assert!(log.stats().poisoned);
