@@ -85,7 +85,7 @@ async fn every_log_that_was_ever_written_opens() {
         check_log(&log, &expected, &archive).await;
         let fresh = ShardKey { stream: StreamId(77), shard: ShardId(0) };
         let record = NewRecord { partition_key: "k".into(), data: "new".into() };
-        log.append(fresh, vec![record]).await.unwrap().durable().await.unwrap();
+        log.append(fresh, vec![record].into()).await.unwrap().durable().await.unwrap();
         log.close().await.unwrap();
 
         let log = RocksLog::open(settings).unwrap();

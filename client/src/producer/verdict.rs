@@ -66,6 +66,11 @@ fn error_of(error: PutError) -> Error {
             Error::new(Kind::Throttled, error.message).with_retry_after(Duration::from_millis(error.retry_after_ms))
         }
         put_error::Kind::Unavailable => Error::new(Kind::Unavailable, error.message).with_unknown_outcome(true),
+        put_error::Kind::SequenceTooOld => {
+            Error::new(Kind::FailedPrecondition, error.message).with_unknown_outcome(true)
+        }
+        put_error::Kind::SequenceReused => Error::invalid(error.message),
+        put_error::Kind::ExpectationFailed => Error::new(Kind::FailedPrecondition, error.message),
         put_error::Kind::Unspecified => Error::new(Kind::Internal, error.message).with_unknown_outcome(true),
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_storage::log::{Log, StreamId};
+use millrace_storage::log::{Append, Log, StreamId};
 use millrace_storage::meta::keys::delivery::DeliveryKey;
 use millrace_storage::meta::keys::shard::{ShardMetaKey, scan_stream};
 use millrace_storage::meta::keys::stream::{self, StreamIdKey, StreamIdValue, StreamKey, StreamValue};
@@ -207,7 +207,7 @@ impl Streams {
     async fn settle_appends(&self, state: &StreamState) {
         let mut barriers = Vec::new();
         for shard in state.topology().open() {
-            barriers.extend(self.0.log.append(shard.key(), Vec::new()).await);
+            barriers.extend(self.0.log.append(shard.key(), Append::default()).await);
         }
         for barrier in barriers {
             let _ = barrier.durable().await;

@@ -16,7 +16,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_storage::log::{Offset, ShardId, ShardKey};
+use millrace_storage::log::{Append, Offset, ShardId, ShardKey};
 use millrace_storage::meta::keys::shard::{ShardMetaKey, ShardValue, scan_stream};
 use millrace_storage::meta::keys::stream::{StreamKey, StreamValue};
 use millrace_storage::meta::{self, Condition, Write, keys};
@@ -191,7 +191,7 @@ impl Streams {
     async fn close_at(&self, change: &Change) -> Result<BTreeMap<ShardId, Closed>> {
         let mut barriers = Vec::with_capacity(change.closing.len());
         for shard in &change.closing {
-            barriers.push(self.log().append(shard.key(), Vec::new()).await?);
+            barriers.push(self.log().append(shard.key(), Append::default()).await?);
         }
         for barrier in barriers {
             barrier.durable().await?;
