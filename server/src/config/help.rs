@@ -68,6 +68,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("query.timeout", "how long a query may take, with the time that its reader takes"),
     ("query.partitions", "partitions that a query is split into; not set: the number of cores"),
     ("query.sql_bytes_max", "the most bytes of one statement"),
+    ("query.sql_operators_max", "the most operators and keywords of one statement"),
 ];
 
 /// The settings as text: a line for the key and its environment name and default, a line for its meaning.

@@ -35,9 +35,6 @@ const FOOTER_CACHE_BYTES: usize = 16 << 20;
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not zero");
 /// Batches that wait for the reader of a query.
 const BATCHES_AHEAD: usize = 2;
-/// Plans are walked by recursion, as deep as `statement::OPERATORS_MAX` lets them be. Only the part of a stack that is
-/// used takes memory.
-const STACK_BYTES: usize = 128 << 20;
 
 /// Runs SQL. One for the process, shared behind an `Arc`.
 pub struct QueryEngine {
@@ -99,7 +96,7 @@ impl QueryEngine {
         let threads = Builder::new_multi_thread()
             .worker_threads(settings.target_partitions())
             .thread_name("query")
-            .thread_stack_size(STACK_BYTES)
+            .thread_stack_size(settings.stack_bytes())
             .enable_all()
             .build()
             .map_err(|error| Error::unavailable(format_args!("cannot start the query threads: {error}")))?;

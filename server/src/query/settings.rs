@@ -1,10 +1,14 @@
 //! The settings of queries. Composed into the process's settings by `config`.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
+
+const STACK_BYTES_MIN: usize = 4 << 20;
+/// Measured without optimisation, where frames are largest.
+const STACK_BYTES_PER_OPERATOR: usize = 128 << 10;
 
 /// What queries may use. All of it is shared by the queries that run at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +30,10 @@ pub struct QuerySettings {
     pub partitions: Option<NonZeroUsize>,
     /// Bytes of one SQL statement. Default 1 MiB.
     pub sql_bytes_max: ByteSize,
+    /// Operators and keywords of one SQL statement, at most 65,535. Default 1,000. Each may nest an expression one deeper, and
+    /// plans are walked by recursion: every query thread has a stack of 128 KiB for each of them, of which only the part
+    /// that is used takes memory.
+    pub sql_operators_max: NonZeroU16,
 }
 
 impl Default for QuerySettings {
@@ -38,6 +46,7 @@ impl Default for QuerySettings {
             timeout: Duration::from_secs(600),
             partitions: None,
             sql_bytes_max: ByteSize::mib(1),
+            sql_operators_max: NonZeroU16::new(1000).expect("1000 is not zero"),
         }
     }
 }
@@ -48,5 +57,10 @@ impl QuerySettings {
     pub fn target_partitions(&self) -> usize {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         self.partitions.unwrap_or_else(cores).get()
+    }
+
+    /// The stack of a query thread.
+    pub(super) fn stack_bytes(&self) -> usize {
+        STACK_BYTES_MIN + usize::from(self.sql_operators_max.get()) * STACK_BYTES_PER_OPERATOR
     }
 }

@@ -9,10 +9,6 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use super::QuerySettings;
 use crate::error::{Error, Result};
 
-/// Operators and keywords of one statement. Each may nest an expression one deeper, and expressions are walked by
-/// recursion: with the stack of a query thread this many are safe. Values, names and the items of lists are not counted.
-pub(super) const OPERATORS_MAX: usize = 1000;
-
 /// Refuses statements that are too long or too deep, without recursion.
 pub(super) fn check_text(sql: &str, settings: &QuerySettings) -> Result<()> {
     let limit = settings.sql_bytes_max.as_u64();
@@ -23,13 +19,16 @@ pub(super) fn check_text(sql: &str, settings: &QuerySettings) -> Result<()> {
     // Text that makes no tokens is for the parser to refuse.
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
     let operators = tokens.iter().filter(|token| may_nest(token)).count();
-    if operators > OPERATORS_MAX {
-        let message = format!("the statement has {operators} operators and keywords; the limit is {OPERATORS_MAX}");
+    let limit = usize::from(settings.sql_operators_max.get());
+    if operators > limit {
+        let message =
+            format!("the statement has {operators} operators and keywords; query.sql_operators_max is {limit}");
         return Err(Error::invalid(message).in_field("query"));
     }
     Ok(())
 }
 
+/// Values, names and the items of lists nest nothing.
 fn may_nest(token: &Token) -> bool {
     match token {
         Token::Word(word) => word.keyword != Keyword::NoKeyword,

@@ -6,7 +6,6 @@ use bytesize::ByteSize;
 use iceberg::spec::{PrimitiveType, Type};
 use serde_json::json;
 
-use super::super::statement::OPERATORS_MAX;
 use super::super::{NoTail, QuerySettings};
 use super::fixture::{Lake, ask, text, time};
 use crate::error::Kind;
@@ -72,10 +71,10 @@ async fn a_deep_expression_is_answered_or_refused_but_never_overflows_a_stack() 
     let engine = lake.engine();
     // `select` and `as` count too.
     let sum = |terms: usize| format!("select {} as s", vec!["1"; terms].join(" + "));
-    let most = OPERATORS_MAX - 1;
+    let most = usize::from(QuerySettings::default().sql_operators_max.get()) - 1;
     assert_eq!(ask(&engine, &sum(most)).await.unwrap(), json!([{"s": most}]));
     let error = ask(&engine, &sum(most + 1)).await.unwrap_err();
-    assert_eq!(error.to_string(), "the statement has 1001 operators and keywords; the limit is 1000");
+    assert_eq!(error.to_string(), "the statement has 1001 operators and keywords; query.sql_operators_max is 1000");
     let columns = format!("select {} as s from generate_series(1, 3)", vec!["value"; most - 2].join(" * "));
     ask(&engine, &columns).await.unwrap_err();
     for (start, end) in
