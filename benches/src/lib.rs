@@ -7,5 +7,6 @@ pub mod machine;
 pub mod percentile;
 pub mod disk;
 pub mod load;
+pub mod discard;
 pub mod peers;
 pub mod site;

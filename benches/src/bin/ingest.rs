@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use millrace_benches::discard::Discard;
 use millrace_benches::load::{self, Acknowledged, Load};
 use millrace_benches::peers::Workload;
 use millrace_benches::peers::kafka::Kafka;
@@ -49,6 +50,11 @@ async fn main() -> std::io::Result<()> {
             times.wanted()
         );
     }
+    let carried = discarded(&arguments).await?.megabytes_per_second();
+    println!(
+        "the same load to a gRPC server that discards it: {carried:.0} MB/s; ratio {:.2}",
+        millrace.megabytes_per_second() / carried
+    );
     peers(&arguments, millrace.records_per_second()).await
 }
 
@@ -56,14 +62,7 @@ async fn main() -> std::io::Result<()> {
 async fn millrace(arguments: &Arguments) -> (Acknowledged, usize) {
     let site = Site::start(&arguments.folder);
     site.create_stream("bench", arguments.shards).await;
-    let load = Load {
-        stream: "bench".to_owned(),
-        producers: arguments.producers,
-        in_flight: 2,
-        batches: load::noise(64, arguments.batch_records, arguments.record_bytes),
-        duration: Duration::from_secs(arguments.seconds),
-    };
-    let done = load::run(&site.server.endpoint(), &load).await;
+    let done = load::run(&site.server.endpoint(), &load(arguments)).await;
     let groups = metric(&site.server, "millrace_log_sync_seconds_count").unwrap_or_default();
     let appended = metric(&site.server, "millrace_log_bytes_total").unwrap_or(done.bytes as f64);
     let fallback = arguments.producers * arguments.batch_records * arguments.record_bytes;
@@ -76,6 +75,21 @@ async fn millrace(arguments: &Arguments) -> (Acknowledged, usize) {
         site.server.resident_bytes() / 1_000_000
     );
     (done, group_bytes)
+}
+
+fn load(arguments: &Arguments) -> Load {
+    Load {
+        stream: "bench".to_owned(),
+        producers: arguments.producers,
+        in_flight: 2,
+        batches: load::noise(64, arguments.batch_records, arguments.record_bytes),
+        duration: Duration::from_secs(arguments.seconds),
+    }
+}
+
+async fn discarded(arguments: &Arguments) -> std::io::Result<Acknowledged> {
+    let server = Discard::start()?;
+    Ok(load::run(server.endpoint(), &load(arguments)).await)
 }
 
 /// A limit that the disk sets.
