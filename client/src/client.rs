@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace_proto::v1;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{Admin, Consumer, Error, Producer, ProducerSettings, Result};
+use crate::{Admin, Consumer, Error, Producer, ProducerSettings, PutRecord, Result};
 
 /// Where a server listens unless told otherwise.
 pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7070";
@@ -83,6 +83,36 @@ impl Client {
     pub fn producer_with(&self, stream: impl Into<String>, settings: ProducerSettings) -> Result<Producer> {
         settings.validate()?;
         Ok(Producer::start(self.records(), stream.into(), settings))
+    }
+
+    /// Puts records into a shard, all together and only if the first of them gets the offset `next_offset`: for writers that
+    /// must not overtake each other, or must know that nobody wrote since they read. Gives the offset after the last one.
+    ///
+    /// All records must belong to the shard by their keys. Nothing is tried again: after an outcome that is unknown, read from
+    /// `next_offset` on to see who was first.
+    ///
+    /// # Errors
+    /// [`Kind::FailedPrecondition`](crate::Kind::FailedPrecondition) with [`Error::next_offset`] where the shard's next offset
+    /// is another one, and as for any put. Nothing was stored then, unless [`Error::may_have_applied`].
+    pub async fn put_expecting(
+        &self,
+        stream: impl Into<String>,
+        shard: u32,
+        next_offset: u64,
+        records: Vec<PutRecord>,
+    ) -> Result<u64> {
+        let request = v1::PutRequest {
+            stream: stream.into(),
+            records: records.into_iter().map(Into::into).collect(),
+            expect: Some(v1::Expect { shard, next_offset }),
+            ..v1::PutRequest::default()
+        };
+        let answer = self.records().put(request).await?.into_inner();
+        match answer.results.into_iter().last().and_then(|result| result.result) {
+            Some(v1::put_result::Result::Placed(placed)) => Ok(placed.offset + 1),
+            Some(v1::put_result::Result::Error(error)) => Err(crate::producer::error_of(error)),
+            None => Err(Error::malformed("a record's result")),
+        }
     }
 
     /// A reader of streams.

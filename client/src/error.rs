@@ -56,6 +56,7 @@ struct Inner {
     retry_after: Option<Duration>,
     may_have_applied: bool,
     from_service: bool,
+    next_offset: Option<u64>,
 }
 
 impl Error {
@@ -89,6 +90,12 @@ impl Error {
         self.0.retry_after
     }
 
+    /// The shard's next offset, where a put expected another one.
+    #[must_use]
+    pub fn next_offset(&self) -> Option<u64> {
+        self.0.next_offset
+    }
+
     /// Whether the call may have taken effect all the same: its outcome is unknown, and a retry may do it twice.
     #[must_use]
     pub fn may_have_applied(&self) -> bool {
@@ -108,6 +115,7 @@ impl Error {
             retry_after: None,
             may_have_applied: false,
             from_service: false,
+            next_offset: None,
         }))
     }
 
@@ -122,6 +130,11 @@ impl Error {
 
     pub(crate) fn with_unknown_outcome(mut self, unknown: bool) -> Self {
         Arc::make_mut(&mut self.0).may_have_applied = unknown;
+        self
+    }
+
+    pub(crate) fn with_next_offset(mut self, next_offset: Option<u64>) -> Self {
+        Arc::make_mut(&mut self.0).next_offset = next_offset;
         self
     }
 
@@ -150,6 +163,7 @@ impl From<Status> for Error {
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
             may_have_applied: !unconnected && outcome_is_unknown(kind),
             from_service: details.error_info().is_some_and(|info| info.domain == DOMAIN),
+            next_offset: None,
         }))
     }
 }

@@ -82,6 +82,11 @@ impl Fake {
         self.0.puts.lock().unwrap().iter().map(texts).collect()
     }
 
+    /// All requests that arrived.
+    pub(crate) fn puts(&self) -> Vec<PutRequest> {
+        self.0.puts.lock().unwrap().clone()
+    }
+
     /// As [`Self::batches`], in one row.
     pub(crate) fn arrived(&self) -> Vec<String> {
         self.batches().concat()

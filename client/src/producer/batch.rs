@@ -17,12 +17,35 @@ pub(super) fn cost(record: &PutRecord) -> usize {
 #[derive(Debug)]
 pub(super) struct Batch {
     records: Vec<v1::PutRecord>,
-    tickets: Vec<Ticket>,
+    /// `None` where a record is settled, and stays because the batch is sent again as it is.
+    tickets: Vec<Option<Ticket>>,
     bytes: usize,
     /// The lowest sequence number within, for flushing.
     first_seq: u64,
     /// When the oldest record within was accepted.
     begun: Instant,
+    /// Its name, from its first sending on. The records must not change under it.
+    name: Option<Name>,
+    /// Whether it was sent and may have been stored.
+    unknown: bool,
+}
+
+/// The name of a batch among those of its producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) producer: u64,
+    pub(super) sequence: u64,
+    pub(super) first_sent: Instant,
+}
+
+/// What a result means for its record.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Settled(Result<crate::Placed>),
+    /// It was not stored; it goes into another batch.
+    Again,
+    /// Whether it was stored is not known; its whole batch is sent again under its name.
+    SameAgain,
 }
 
 /// One record of a batch whose fate is open.
@@ -36,21 +59,17 @@ impl Entry {
     fn bytes(&self) -> usize {
         self.record.data.len() + self.record.partition_key.len()
     }
-
-    fn cost(&self) -> usize {
-        self.bytes() + RECORD_OVERHEAD_BYTES
-    }
 }
 
 impl Batch {
     pub(super) fn new(first_seq: u64, begun: Instant) -> Self {
-        Self { records: Vec::new(), tickets: Vec::new(), bytes: 0, first_seq, begun }
+        Self { records: Vec::new(), tickets: Vec::new(), bytes: 0, first_seq, begun, name: None, unknown: false }
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
         self.bytes += entry.bytes();
         self.records.push(entry.record);
-        self.tickets.push(entry.ticket);
+        self.tickets.push(Some(entry.ticket));
     }
 
     /// Takes another batch's records in behind its own.
@@ -60,6 +79,27 @@ impl Batch {
         self.bytes += other.bytes;
         self.first_seq = self.first_seq.min(other.first_seq);
         self.begun = self.begun.min(other.begun);
+        self.unknown |= other.unknown;
+    }
+
+    /// Names it, if it has no name.
+    pub(super) fn name(&mut self, name: impl FnOnce() -> Option<Name>) {
+        if self.name.is_none() {
+            self.name = name();
+        }
+    }
+
+    pub(super) const fn is_named(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// Notes that it may have been stored.
+    pub(super) fn set_unknown(&mut self) {
+        self.unknown = true;
+    }
+
+    pub(super) const fn is_unknown(&self) -> bool {
+        self.unknown
     }
 
     pub(super) fn len(&self) -> usize {
@@ -89,39 +129,67 @@ impl Batch {
 
     /// The batch on the wire; the batch keeps its records for a retry, and the data itself is shared.
     pub(super) fn request(&self, stream: &str) -> v1::PutRequest {
-        v1::PutRequest { stream: stream.to_owned(), records: self.records.clone(), ..v1::PutRequest::default() }
+        let (stream, records) = (stream.to_owned(), self.records.clone());
+        let Some(name) = self.name else { return v1::PutRequest { stream, records, ..v1::PutRequest::default() } };
+        let age_ms = u64::try_from(name.first_sent.elapsed().as_millis()).unwrap_or(u64::MAX);
+        v1::PutRequest {
+            stream,
+            records,
+            producer_id: name.producer,
+            sequence: name.sequence,
+            // A first try has no age.
+            sequence_age_ms: if self.unknown { age_ms.max(1) } else { 0 },
+            expect: None,
+        }
     }
 
     /// Fails every record; gives what they took of the buffer.
     pub(super) fn fail(self, error: &Error) -> usize {
         let cost = self.cost();
-        for ticket in self.tickets {
+        for ticket in self.tickets.into_iter().flatten() {
             ticket.settle(Err(error.clone()));
         }
         cost
     }
 
-    /// Sorts the records by their results: `decide` settles one by returning its fate, or keeps it for a retry.
-    /// Gives what the settled ones took of the buffer, and the batch of those to retry.
+    /// Sorts the records by their results, as `decide` says. Gives what the batch gives back of the buffer, and the batch to
+    /// send again: of those records alone that were not stored, or of all where that is not known of one.
     ///
     /// The caller has checked that there is a result for each record.
     pub(super) fn settle(
-        self,
+        mut self,
         results: Vec<v1::PutResult>,
-        mut decide: impl FnMut(v1::PutResult) -> Option<Result<crate::Placed>>,
+        mut decide: impl FnMut(v1::PutResult) -> Verdict,
     ) -> (usize, Self) {
-        let mut retry = Self::new(self.first_seq, self.begun);
-        let mut freed = 0;
-        for ((record, ticket), result) in self.records.into_iter().zip(self.tickets).zip(results) {
-            let entry = Entry { record, ticket };
-            match decide(result) {
-                Some(fate) => {
-                    freed += entry.cost();
-                    entry.ticket.settle(fate);
+        // What was settled by an earlier answer has its fate already.
+        let decided = |(ticket, result): (&Option<Ticket>, _)| ticket.as_ref().map(|_| decide(result));
+        let verdicts: Vec<_> = self.tickets.iter().zip(results).map(decided).collect();
+        if verdicts.iter().any(|verdict| matches!(verdict, Some(Verdict::SameAgain))) {
+            for (ticket, verdict) in self.tickets.iter_mut().zip(verdicts) {
+                if let Some(Verdict::Settled(fate)) = verdict
+                    && let Some(ticket) = ticket.take()
+                {
+                    ticket.settle(fate);
                 }
-                None => retry.push(entry),
+            }
+            self.unknown = true;
+            return (0, self);
+        }
+        let mut retry = Self::new(self.first_seq, self.begun);
+        let mut freed = self.cost();
+        for ((record, ticket), verdict) in self.records.into_iter().zip(self.tickets).zip(verdicts) {
+            match (ticket, verdict) {
+                (Some(ticket), Some(Verdict::Settled(fate))) => ticket.settle(fate),
+                (Some(ticket), _) => retry.push(Entry { record, ticket }),
+                (None, _) => {}
             }
         }
+        freed -= retry.cost();
         (freed, retry)
+    }
+
+    /// How many of its records have no fate yet.
+    pub(super) fn open(&self) -> usize {
+        self.tickets.iter().flatten().count()
     }
 }

@@ -20,6 +20,7 @@ use millrace_proto::v1::record_service_client::RecordServiceClient;
 use tonic::transport::Channel;
 
 use queue::Queue;
+pub(crate) use verdict::error_of;
 use worker::Worker;
 
 pub use fate::PutFuture;
@@ -32,7 +33,8 @@ use crate::{PutRecord, Result};
 /// **Order.** Records go out in the order they were sent, and records of one partition key are stored in that order,
 /// unless one of them is tried again: then it comes after those that were under way with it.
 ///
-/// **Retries.** See [`RetrySettings`]. A throttled shard makes the whole producer wait as long as the server asks, so
+/// **Retries.** Each batch has a name, under which the server stores it once; so what may have been stored is sent again too.
+/// See [`ProducerSettings::idempotent`] and [`RetrySettings`]. A throttled shard makes the whole producer wait as long as the server asks, so
 /// that later records do not overtake.
 ///
 /// **Ending.** [`Self::close`] sends what is buffered and waits. When the last clone is dropped, what is buffered is

@@ -11,6 +11,8 @@ const BATCH_RECORDS_MAX: usize = 500;
 /// The most bytes that a server takes in one batch.
 const BATCH_BYTES_MAX: usize = 10 << 20;
 const IN_FLIGHT_MAX: usize = 256;
+/// As many sequences of a producer as a server knows again.
+const IN_FLIGHT_IDEMPOTENT_MAX: usize = 32;
 
 /// Settings of a [`Producer`](crate::Producer).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +25,12 @@ pub struct ProducerSettings {
     /// How long a batch that is not full waits for more records while others are under way. With nothing under way
     /// it goes at once, so that a slow producer pays no wait. Default 5 ms.
     pub linger: Duration,
-    /// Batches under way at most: 1 to 256. Default 8.
+    /// Batches under way at most: 1 to 32, and to 256 where `idempotent` is off. Default 8.
     pub in_flight_max: usize,
+    /// Gives each batch a name, so that the server stores it once however often it is sent, and a batch whose fate is unknown
+    /// is sent again. Default true. What is sent again more than a day later, or after 100,000 other producers, may not be
+    /// known any more; it fails then and is not stored twice.
+    pub idempotent: bool,
     /// Bytes of records accepted but not yet settled at most, with 128 bytes counted on top of each record. A send
     /// waits for room, so that a slow server slows its producers rather than growing their memory. Default 32 MiB.
     pub buffer_bytes_max: usize,
@@ -39,6 +45,7 @@ impl Default for ProducerSettings {
             batch_bytes_max: 1 << 20,
             linger: Duration::from_millis(5),
             in_flight_max: 8,
+            idempotent: true,
             buffer_bytes_max: 32 << 20,
             retry: RetrySettings::default(),
         }
@@ -49,7 +56,8 @@ impl ProducerSettings {
     pub(crate) fn validate(&self) -> Result<()> {
         within("batch_records_max", self.batch_records_max, BATCH_RECORDS_MAX)?;
         within("batch_bytes_max", self.batch_bytes_max, BATCH_BYTES_MAX)?;
-        within("in_flight_max", self.in_flight_max, IN_FLIGHT_MAX)?;
+        let in_flight_max = if self.idempotent { IN_FLIGHT_IDEMPOTENT_MAX } else { IN_FLIGHT_MAX };
+        within("in_flight_max", self.in_flight_max, in_flight_max)?;
         within("buffer_bytes_max", self.buffer_bytes_max, u32::MAX as usize)?;
         if self.retry.delay_min > self.retry.delay_max {
             return Err(Error::invalid(format!(
@@ -70,8 +78,9 @@ fn within(name: &str, value: usize, most: usize) -> Result<()> {
 
 /// When a producer tries a record again.
 ///
-/// By default only what certainly was not stored is tried again: throttled records, and records that had not left when
-/// a connection failed. A record whose fate is unknown, because the connection broke after it left, fails with
+/// What certainly was not stored is tried again: throttled records, and records that had not left when a connection failed.
+/// So is a record whose fate is unknown, because the connection broke after it left, as the server knows its batch again and
+/// stores it once. Without [`ProducerSettings::idempotent`] such a record fails with
 /// [`Error::may_have_applied`](crate::Error::may_have_applied).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetrySettings {
@@ -83,7 +92,8 @@ pub struct RetrySettings {
     /// was stored, whichever was later, so that a throttled stream slows a producer and does not fail it. Zero never
     /// tries again. Default 120 s.
     pub time_max: Duration,
-    /// Also try records again whose fate is unknown. Records may then be stored twice. Default false.
+    /// Also try records again whose fate is unknown where the producer is not idempotent. Records may then be stored twice.
+    /// Default false.
     pub unknown: bool,
 }
 
@@ -124,7 +134,10 @@ mod tests {
         };
         check(|settings, value| settings.batch_records_max = value, 500);
         check(|settings, value| settings.batch_bytes_max = value, 10 << 20);
-        check(|settings, value| settings.in_flight_max = value, 256);
+        check(|settings, value| settings.in_flight_max = value, 32);
+        let any =
+            |settings: &mut ProducerSettings, value| (settings.idempotent, settings.in_flight_max) = (false, value);
+        check(any, 256);
         check(|settings, value| settings.buffer_bytes_max = value, u32::MAX as usize);
     }
 

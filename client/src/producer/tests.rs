@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::poll;
+use millrace_proto::v1::PutRequest;
 use millrace_proto::v1::put_error::Kind as Refusal;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -129,7 +130,7 @@ async fn a_record_whose_fate_is_unknown_fails_so_and_is_not_tried_again() {
         0 => Act::Fail(Status::unavailable("the log failed")),
         _ => place_all(request),
     });
-    let producer = producer(&fake, ProducerSettings { in_flight_max: 1, ..settings() });
+    let producer = producer(&fake, ProducerSettings { in_flight_max: 1, idempotent: false, ..settings() });
     let fates = settled(send(&producer, 0..1).await).await;
     let error = fates[0].as_ref().unwrap_err();
     assert!(error.may_have_applied() && error.is_retryable(), "{error:?}");
@@ -142,7 +143,7 @@ async fn a_record_that_the_log_may_hold_is_not_tried_again() {
     let fake = Fake::putting(|_, request| {
         Act::Answer(request.records.iter().map(|_| refused(Refusal::Unavailable, 0)).collect())
     });
-    let producer = producer(&fake, settings());
+    let producer = producer(&fake, ProducerSettings { idempotent: false, ..settings() });
     let fates = settled(send(&producer, 0..4).await).await;
     assert!(fates.iter().all(|fate| fate.as_ref().is_err_and(crate::Error::may_have_applied)));
     assert_eq!(fake.arrived(), numbers(0..4));
@@ -155,12 +156,90 @@ async fn an_unknown_fate_is_tried_again_where_duplicates_are_accepted() {
         1 => Act::Answer(request.records.iter().map(|_| refused(Refusal::Unavailable, 0)).collect()),
         _ => place_all(request),
     });
-    let mut settings = settings();
+    let mut settings = ProducerSettings { idempotent: false, ..settings() };
     settings.retry.unknown = true;
     let producer = producer(&fake, settings);
     let fates = settled(send(&producer, 0..1).await).await;
     assert_eq!(offsets(&fates), [0]);
     assert_eq!(fake.arrived(), ["0", "0", "0"]);
+}
+
+/// Producer, sequence and whether it was sent before, of each request that arrived.
+fn names(fake: &Fake) -> Vec<(u64, u64, bool)> {
+    let name = |put: &PutRequest| (put.producer_id, put.sequence, put.sequence_age_ms > 0);
+    fake.puts().iter().map(name).collect()
+}
+
+#[tokio::test]
+async fn a_batch_of_unknown_fate_is_sent_again_under_its_name() {
+    let fake = Fake::putting(|number, request| match number {
+        1 => Act::Fail(Status::unavailable("the connection broke")),
+        2 => Act::Answer(request.records.iter().map(|_| refused(Refusal::Unavailable, 0)).collect()),
+        _ => place_all(request),
+    });
+    let producer = producer(&fake, ProducerSettings { in_flight_max: 1, ..settings() });
+    for numbers in [0..1, 1..3, 3..4] {
+        let expected: Vec<u64> = numbers.clone().collect();
+        assert_eq!(offsets(&settled(send(&producer, numbers).await).await), expected);
+    }
+    assert_eq!(fake.batches(), [vec!["0"], vec!["1", "2"], vec!["1", "2"], vec!["1", "2"], vec!["3"]]);
+    let names = names(&fake);
+    let id = names[0].0;
+    assert_ne!(id, 0);
+    assert_eq!(names, [(id, 0, false), (id, 1, false), (id, 1, true), (id, 1, true), (id, 2, false)]);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_stored_in_part_goes_again_whole_until_all_is_known() {
+    let fake = Fake::putting(|number, request| match number {
+        0 => Act::Answer(vec![placed(0), refused(Refusal::Unavailable, 0), refused(Refusal::Throttled, 1)]),
+        // The first was answered already: another answer about it changes nothing.
+        1 => Act::Answer(vec![refused(Refusal::Invalid, 0), placed(1), refused(Refusal::Throttled, 1)]),
+        _ => place_all(request),
+    });
+    let settings = ProducerSettings { batch_records_max: 3, ..settings() };
+    let producer = producer(&fake, settings);
+    assert_eq!(offsets(&settled(send(&producer, 0..3).await).await), [0, 1, 2]);
+    // While the fate of one was open, all went under one name; it stays until that batch has its answer.
+    assert_eq!(fake.batches(), vec![vec!["0", "1", "2"]; 3]);
+    let sequences: Vec<u64> = names(&fake).iter().map(|name| name.1).collect();
+    assert_eq!(sequences, [0, 0, 0]);
+    producer.close().await.expect("nothing failed");
+}
+
+#[tokio::test]
+async fn what_certainly_was_not_stored_goes_again_under_a_new_name() {
+    let fake = Fake::putting(|number, request| match number {
+        0 => Act::Answer(vec![placed(0), refused(Refusal::Throttled, 1)]),
+        _ => place_all(request),
+    });
+    let producer = producer(&fake, settings());
+    assert_eq!(offsets(&settled(send(&producer, 0..2).await).await), [0, 1]);
+    let names = names(&fake);
+    assert_eq!((names[0].1, names[1].1, names[1].2), (0, 1, false));
+}
+
+#[tokio::test]
+async fn a_record_that_was_sent_once_is_not_said_to_be_lost_when_the_server_stays_away() {
+    let fake = Fake::putting(|_, _| Act::Fail(Status::unavailable("the connection broke")));
+    let mut settings = settings();
+    settings.retry.time_max = Duration::from_millis(100);
+    let producer = producer(&fake, settings);
+    let fates = settled(send(&producer, 0..1).await).await;
+    assert!(fates[0].as_ref().unwrap_err().may_have_applied());
+    assert!(fake.arrived().len() > 1, "it was tried again");
+}
+
+#[tokio::test]
+async fn a_sequence_that_the_server_forgot_fails_as_unknown() {
+    let fake = Fake::putting(|number, _| match number {
+        0 => Act::Fail(Status::unavailable("the connection broke")),
+        _ => Act::Answer(vec![refused(Refusal::SequenceTooOld, 0)]),
+    });
+    let producer = producer(&fake, settings());
+    let error = settled(send(&producer, 0..1).await).await.remove(0).unwrap_err();
+    assert!(error.may_have_applied() && !error.is_retryable(), "{error:?}");
+    assert_eq!(fake.arrived().len(), 2);
 }
 
 #[tokio::test]

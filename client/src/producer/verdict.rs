@@ -4,43 +4,68 @@ use std::time::Duration;
 
 use millrace_proto::v1::{PutError, PutResult, put_error, put_result};
 
-use crate::{Error, Kind, Placed, Result};
+use super::batch::Verdict;
+use crate::{Error, Kind};
 
 /// Decides over the results of one batch, and keeps count.
 #[derive(Debug)]
 pub(super) struct Verdicts {
     may_retry: bool,
-    retry_unknown: bool,
+    unknown: Unknown,
+    /// Whether an earlier try may have stored the records.
+    tried: bool,
     placed: bool,
     failed: u64,
     first_failure: Option<Error>,
     retry_after: Option<Duration>,
 }
 
+/// What becomes of a record whose fate is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It fails.
+    Fails,
+    /// It is sent again, and may be stored twice.
+    MayDouble,
+    /// Its batch is sent again under its name, and stored once.
+    SameAgain,
+}
+
 impl Verdicts {
-    /// `may_retry` is whether there is time for another try at all, `retry_unknown` whether to risk storing twice.
-    pub(super) fn new(may_retry: bool, retry_unknown: bool) -> Self {
-        Self { may_retry, retry_unknown, placed: false, failed: 0, first_failure: None, retry_after: None }
+    /// `may_retry` is whether there is time for another try at all, `tried` whether an earlier one may have stored the
+    /// records.
+    pub(super) fn new(may_retry: bool, unknown: Unknown, tried: bool) -> Self {
+        Self { may_retry, unknown, tried, placed: false, failed: 0, first_failure: None, retry_after: None }
     }
 
-    /// The record's fate, or `None` where it is to be tried again.
-    pub(super) fn decide(&mut self, result: PutResult) -> Option<Result<Placed>> {
+    /// What a record's result means.
+    pub(super) fn decide(&mut self, result: PutResult) -> Verdict {
         let error = match result.result {
             Some(put_result::Result::Placed(placed)) => {
                 self.placed = true;
-                return Some(Ok(placed));
+                return Verdict::Settled(Ok(placed));
             }
             Some(put_result::Result::Error(error)) => error_of(error),
             None => Error::malformed("a record's result"),
         };
-        let certain = error.is_retryable() && !error.may_have_applied();
-        if self.may_retry && (certain || (self.retry_unknown && error.is_retryable())) {
+        // A server that takes no record now says nothing of an earlier try.
+        let uncertain = error.may_have_applied() || (self.tried && error.is_retryable());
+        let again = match (uncertain, self.unknown) {
+            (false, _) | (true, Unknown::MayDouble) => Some(Verdict::Again),
+            (true, Unknown::SameAgain) => Some(Verdict::SameAgain),
+            (true, Unknown::Fails) => None,
+        };
+        if self.may_retry
+            && error.is_retryable()
+            && let Some(again) = again
+        {
             self.retry_after = self.retry_after.max(error.retry_after());
-            return None;
+            return again;
         }
+        let error = error.with_unknown_outcome(uncertain);
         self.failed += 1;
         self.first_failure.get_or_insert_with(|| error.clone());
-        Some(Err(error))
+        Verdict::Settled(Err(error))
     }
 
     /// Whether any record was stored.
@@ -59,7 +84,8 @@ impl Verdicts {
     }
 }
 
-fn error_of(error: PutError) -> Error {
+/// What a record's refusal means.
+pub(crate) fn error_of(error: PutError) -> Error {
     match error.kind() {
         put_error::Kind::Invalid => Error::invalid(error.message),
         put_error::Kind::Throttled | put_error::Kind::DiskFull | put_error::Kind::StreamFull => {
@@ -70,7 +96,12 @@ fn error_of(error: PutError) -> Error {
             Error::new(Kind::FailedPrecondition, error.message).with_unknown_outcome(true)
         }
         put_error::Kind::SequenceReused => Error::invalid(error.message),
-        put_error::Kind::ExpectationFailed => Error::new(Kind::FailedPrecondition, error.message),
+        put_error::Kind::ExpectationFailed => expectation_failed(error),
         put_error::Kind::Unspecified => Error::new(Kind::Internal, error.message).with_unknown_outcome(true),
     }
+}
+
+fn expectation_failed(error: PutError) -> Error {
+    let next_offset = error.next_offset;
+    Error::new(Kind::FailedPrecondition, error.message).with_next_offset(next_offset)
 }

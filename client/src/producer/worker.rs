@@ -1,7 +1,7 @@
 //! The task behind a producer: keeps batches under way, and settles or retries their records.
 //!
 //! It never holds more than the queue's bytes, never settles a record twice, and never tries a record again that may
-//! have been stored unless it was told to.
+//! have been stored unless the server knows its batch again by a name, or it was told to.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -15,12 +15,12 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::batch::Batch;
+use super::batch::{Batch, Name};
 use super::fate::abandoned;
 use super::link::Link;
 use super::queue::Queue;
 use super::settings::ProducerSettings;
-use super::verdict::Verdicts;
+use super::verdict::{Unknown, Verdicts};
 use crate::{Error, Kind};
 
 /// How long a batch may go without an answer on a connection that is alive.
@@ -32,6 +32,9 @@ pub(super) struct Worker {
     settings: ProducerSettings,
     queue: Arc<Queue>,
     link: Option<Link>,
+    /// The producer's random number, under which its batches have names; `None` where it is not idempotent.
+    producer_id: Option<u64>,
+    next_sequence: u64,
     /// Sent and not answered, in the order sent.
     in_flight: VecDeque<Sent>,
     /// To be sent before anything new.
@@ -59,6 +62,8 @@ impl Worker {
         Self {
             records,
             stream,
+            producer_id: settings.idempotent.then(|| rand::random_range(1..=u64::MAX)),
+            next_sequence: 0,
             settings,
             queue,
             link: None,
@@ -96,9 +101,28 @@ impl Worker {
         while self.in_flight.len() < self.settings.in_flight_max {
             let idle = self.in_flight.is_empty();
             let Some(batch) = self.again.pop_front().or_else(|| self.queue.pop(idle, now)) else { break };
+            let mut batch = batch;
+            batch.name(|| self.next_name(now));
             let request = batch.request(&self.stream);
             self.link.get_or_insert_with(|| Link::open(self.records.clone())).send(request);
             self.in_flight.push_back(Sent { batch, at: now });
+        }
+    }
+
+    /// The name of the next new batch. A batch that goes in several parts has a name for each.
+    fn next_name(&mut self, now: Instant) -> Option<Name> {
+        let producer = self.producer_id?;
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        Some(Name { producer, sequence, first_sent: now })
+    }
+
+    /// What becomes of records whose fate is not known.
+    const fn unknown(&self) -> Unknown {
+        match (self.producer_id, self.settings.retry.unknown) {
+            (Some(_), _) => Unknown::SameAgain,
+            (None, true) => Unknown::MayDouble,
+            (None, false) => Unknown::Fails,
         }
     }
 
@@ -145,7 +169,7 @@ impl Worker {
             return self.on_broken(error, false);
         }
         let may_retry = self.may_retry(&batch);
-        let mut verdicts = Verdicts::new(may_retry, self.settings.retry.unknown);
+        let mut verdicts = Verdicts::new(may_retry, self.unknown(), batch.is_unknown());
         let (freed, retry) = batch.settle(response.results, |result| verdicts.decide(result));
         self.queue.release(freed);
         if verdicts.placed() {
@@ -158,6 +182,10 @@ impl Worker {
             self.delays = None;
         } else {
             self.hold(verdicts.retry_after());
+            let mut retry = retry;
+            if self.unknown() == Unknown::MayDouble {
+                retry.set_unknown();
+            }
             self.retry(retry);
         }
     }
@@ -171,19 +199,22 @@ impl Worker {
             return;
         }
         tracing::debug!(stream = %self.stream, %error, left, unsent, "put call broke");
-        for (index, Sent { batch, .. }) in std::mem::take(&mut self.in_flight).into_iter().enumerate() {
+        for (index, Sent { mut batch, .. }) in std::mem::take(&mut self.in_flight).into_iter().enumerate() {
             // The server's refusal is about the oldest request that it had not answered.
             let refused = index == 0 && !error.may_have_applied();
             let unstored = index >= left || refused;
             let retry = if unstored {
                 error.is_retryable() || (index >= left && left > 0)
             } else {
-                error.is_retryable() && self.settings.retry.unknown
+                batch.set_unknown();
+                error.is_retryable() && self.unknown() != Unknown::Fails
             };
             if retry && self.may_retry(&batch) {
                 self.retry(batch);
             } else {
-                self.fail(batch, &error.clone().with_unknown_outcome(!unstored));
+                // That this try stored nothing says nothing of an earlier one.
+                let unknown = batch.is_unknown();
+                self.fail(batch, &error.clone().with_unknown_outcome(unknown));
             }
         }
         self.hold(error.retry_after());
@@ -195,15 +226,17 @@ impl Worker {
     }
 
     fn fail(&self, batch: Batch, error: &Error) {
-        self.queue.note_failures(batch.len() as u64, error);
+        self.queue.note_failures(batch.open() as u64, error);
         self.queue.release(batch.fail(error));
     }
 
-    /// Puts records in line for another try, in one batch with those before where they fit.
+    /// Puts records in line for another try, in one batch with those before where they fit. A batch with a name stays as it
+    /// is.
     fn retry(&mut self, batch: Batch) {
         match self.again.back_mut() {
             Some(last)
-                if last.len() + batch.len() <= self.settings.batch_records_max
+                if !(last.is_named() || batch.is_named())
+                    && last.len() + batch.len() <= self.settings.batch_records_max
                     && last.bytes() + batch.bytes() <= self.settings.batch_bytes_max =>
             {
                 last.append(batch);
@@ -230,7 +263,8 @@ impl Drop for Worker {
             self.fail(sent.batch, &abandoned());
         }
         for batch in std::mem::take(&mut self.again) {
-            self.fail(batch, &abandoned().with_unknown_outcome(false));
+            let unknown = batch.is_unknown();
+            self.fail(batch, &abandoned().with_unknown_outcome(unknown));
         }
         self.queue.abandon();
     }

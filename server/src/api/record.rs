@@ -1,11 +1,12 @@
 //! `RecordService`: the data plane. Payload bytes pass through without a copy.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use millrace_proto::v1;
 use millrace_proto::v1::record_service_server::RecordService;
-use millrace_storage::log::{Offset, ReadLimit, Record, ShardId};
+use millrace_storage::log::{Offset, ProducerSequence, ReadLimit, Record, ShardId};
 use millrace_storage::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,8 +14,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::Error;
 use crate::streams::{
-    PendingPut, Place, Placed, Position, PutFailure, PutFailureKind, PutRecord, PutResult, Room, ShardEnd,
-    ShardRecords, StreamName, Streams,
+    Expect, PendingPut, Place, Placed, Position, Put, PutConditions, PutFailure, PutFailureKind, PutRecord, PutResult,
+    Room, ShardEnd, ShardRecords, StreamName, Streams,
 };
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -33,8 +34,8 @@ impl RecordHandler {
 #[tonic::async_trait]
 impl RecordService for RecordHandler {
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
-        let (stream, records) = parse(request.into_inner())?;
-        Ok(Response::new(answer(self.streams.put(&stream, records).await?)))
+        let (stream, put) = parse(request.into_inner())?;
+        Ok(Response::new(answer(self.streams.put(&stream, put).await?)))
     }
 
     type PutStreamStream = Answers<v1::PutResponse>;
@@ -123,29 +124,37 @@ async fn take_puts(
 
 /// Waits for room, of the connection and then of the process, and begins the put.
 async fn take_put(streams: &Streams, window: &Room, request: v1::PutRequest) -> Result<InFlight, Status> {
-    let (stream, records) = parse(request)?;
-    let bytes = usize::try_from(records.iter().map(PutRecord::size).sum::<u64>()).unwrap_or(usize::MAX);
+    let (stream, put) = parse(request)?;
+    let bytes = usize::try_from(put.records.iter().map(PutRecord::size).sum::<u64>()).unwrap_or(usize::MAX);
     let _place = window.enter(bytes).await;
     let in_process = streams.room().enter(bytes).await;
-    let put = streams.begin_put(&stream, records, in_process).await?;
+    let put = streams.begin_put(&stream, put, in_process).await?;
     Ok(InFlight { put, _place })
 }
 
-fn parse(request: v1::PutRequest) -> Result<(StreamName, Vec<PutRecord>), Status> {
+fn parse(request: v1::PutRequest) -> Result<(StreamName, Put), Status> {
     let stream = StreamName::try_from(request.stream)?;
+    let producer = (request.producer_id != 0).then_some(ProducerSequence {
+        producer: request.producer_id,
+        sequence: request.sequence,
+        age: Duration::from_millis(request.sequence_age_ms),
+    });
+    let expect = request
+        .expect
+        .map(|v1::Expect { shard, next_offset }| Expect { shard: ShardId(shard), next_offset: Offset(next_offset) });
     let records = request.records.into_iter().map(|record| {
         let v1::PutRecord { partition_key, explicit_hash_key, data } = record;
         PutRecord { partition_key, explicit_hash_key, data }
     });
-    Ok((stream, records.collect()))
+    Ok((stream, Put { records: records.collect(), conditions: PutConditions { producer, expect } }))
 }
 
 fn answer(fates: Vec<PutResult>) -> v1::PutResponse {
     let failed_count = fates.iter().filter(|fate| fate.is_err()).count();
     let results = fates.into_iter().map(|fate| {
         let result = match fate {
-            Ok(Placed { shard, offset }) => {
-                v1::put_result::Result::Placed(v1::Placed { shard: shard.0, offset: offset.0, duplicate: false })
+            Ok(Placed { shard, offset, duplicate }) => {
+                v1::put_result::Result::Placed(v1::Placed { shard: shard.0, offset: offset.0, duplicate })
             }
             Err(failure) => v1::put_result::Result::Error(put_error(failure)),
         };
@@ -154,17 +163,24 @@ fn answer(fates: Vec<PutResult>) -> v1::PutResponse {
     v1::PutResponse { results: results.collect(), failed_count: u32::try_from(failed_count).unwrap_or(u32::MAX) }
 }
 
-fn put_error(PutFailure { kind, message, shard }: PutFailure) -> v1::PutError {
+fn put_error(PutFailure { kind: failed, message, shard }: PutFailure) -> v1::PutError {
     use v1::put_error::Kind;
-    let (kind, retry_after_ms) = match kind {
+    let (kind, retry_after_ms) = match failed {
         PutFailureKind::Invalid => (Kind::Invalid, 0),
         // Rounded up, and never 0, which would ask for a retry at once.
         PutFailureKind::Throttled { retry_after } => {
             (Kind::Throttled, u64::try_from(retry_after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1))
         }
         PutFailureKind::Unavailable => (Kind::Unavailable, 0),
+        PutFailureKind::SequenceTooOld => (Kind::SequenceTooOld, 0),
+        PutFailureKind::SequenceReused => (Kind::SequenceReused, 0),
+        PutFailureKind::ExpectationFailed { .. } => (Kind::ExpectationFailed, 0),
     };
-    v1::PutError { kind: kind.into(), message, shard: shard.map(|shard| shard.0), retry_after_ms, next_offset: None }
+    let next_offset = match failed {
+        PutFailureKind::ExpectationFailed { next_offset } => Some(next_offset.0),
+        _ => None,
+    };
+    v1::PutError { kind: kind.into(), message, shard: shard.map(|shard| shard.0), retry_after_ms, next_offset }
 }
 
 fn position(position: Option<v1::Position>) -> Result<Position, Status> {

@@ -12,6 +12,7 @@ mod topology;
 mod state;
 mod registry;
 mod room;
+mod conditions;
 mod put;
 mod read;
 mod subscribe;
@@ -20,6 +21,7 @@ mod retention;
 #[cfg(test)]
 mod tests;
 
+pub use conditions::{Expect, Put, PutConditions};
 pub use hash_key::HashKeyRange;
 pub use name::{NAME_CHARS_MAX, StreamName};
 pub use options::{StreamMode, StreamOptions, StreamSpec};

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millrace_storage::log::{AppendTicket, NewRecord, Offset, ShardId};
+use millrace_storage::log::{self, AppendTicket, NewRecord, Offset, ShardId};
 
 use super::StreamName;
+use super::conditions::{Expect, Put, PutConditions, failure, settle_from_closed};
 use super::hash_key;
 use super::options::Rejected;
 use super::registry::Streams;
 use super::room::Place;
 use super::settings::StreamSettings;
 use super::state::StreamState;
-use super::topology::ShardState;
-use crate::error::{Error, Result};
+use super::topology::{ShardState, Topology};
+use crate::error::{Error, Kind, Result};
 
 /// A record to put.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Placed {
     pub shard: ShardId,
     /// Its place in the shard.
     pub offset: Offset,
+    /// Whether an earlier put of the same producer and sequence stored it.
+    pub duplicate: bool,
 }
 
 /// Why one record of a put was not stored.
@@ -69,6 +72,15 @@ pub enum PutFailureKind {
     },
     /// The log did not take it; it may be retried, and may have been stored.
     Unavailable,
+    /// The log does not know any more whether it stored the sequence.
+    SequenceTooOld,
+    /// The sequence was stored with another number of records.
+    SequenceReused,
+    /// The shard's next offset is not the expected one.
+    ExpectationFailed {
+        /// What it is.
+        next_offset: Offset,
+    },
 }
 
 /// The fate of one record.
@@ -110,14 +122,15 @@ impl Streams {
     ///
     /// # Errors
     /// Where the stream is missing, the put as a whole breaks a limit, or too many are in flight; nothing is stored then.
-    pub async fn put(&self, stream: &StreamName, records: Vec<PutRecord>) -> Result<Vec<PutResult>> {
-        let bytes = records.iter().map(PutRecord::size).sum::<u64>();
+    pub async fn put(&self, stream: &StreamName, put: impl Into<Put>) -> Result<Vec<PutResult>> {
+        let put = put.into();
+        let bytes = put.records.iter().map(PutRecord::size).sum::<u64>();
         let place = self.room().try_enter(usize::try_from(bytes).unwrap_or(usize::MAX)).ok_or_else(|| {
             self.metrics().rejected("put_in_flight_bytes_max", 1);
             let max = self.settings().put_in_flight_bytes_max;
             Error::unavailable(format_args!("puts of {max} are not yet durable, which is the limit; try again"))
         })?;
-        Ok(self.begin_put(stream, records, place).await?.durable().await)
+        Ok(self.begin_put(stream, put, place).await?.durable().await)
     }
 
     /// Queues records in the log. Puts that begin one after the other keep that order within each shard.
@@ -125,19 +138,22 @@ impl Streams {
     ///
     /// # Errors
     /// Where the stream is missing or the put as a whole breaks a limit; nothing is stored then.
-    pub async fn begin_put(&self, stream: &StreamName, records: Vec<PutRecord>, place: Place) -> Result<PendingPut> {
+    pub async fn begin_put(&self, stream: &StreamName, put: Put, place: Place) -> Result<PendingPut> {
         let began = Instant::now();
         let stream = self.get(stream)?;
-        check_put(&records, self.settings()).map_err(|rejected| self.reject(rejected))?;
+        check_put(&put.records, self.settings()).map_err(|rejected| self.reject(rejected))?;
         // Held until the log has the records in its order: who moves shards waits for that, and then for an append of its own.
         let _gate = stream.gate.read().await;
         if stream.deleted.is_cancelled() {
             return Err(stream.is_deleted());
         }
-        let (mut results, groups) = self.group(&stream, records, began);
+        let conditions = put.conditions;
+        let (mut results, groups) = self.group(&stream, put, began)?;
         let mut appends = Vec::with_capacity(groups.len());
         for Group { shard, indexes, bytes, records } in groups {
-            match self.log().append(shard.key(), records.into()).await {
+            let PutConditions { producer, expect } = conditions;
+            let append = log::Append { records, producer, expected_next: expect.map(|expect| expect.next_offset) };
+            match self.log().append(shard.key(), append).await {
                 Ok(ticket) => appends.push(Append { shard, indexes, bytes, ticket }),
                 Err(error) => fail(&mut results, &indexes, &shard, &error),
             }
@@ -145,42 +161,54 @@ impl Streams {
         Ok(PendingPut { streams: self.clone(), results, appends, began, _place: place })
     }
 
-    /// Splits a put by shard, and takes each shard's quota. Synchronous: it holds locks.
-    fn group(&self, stream: &StreamState, records: Vec<PutRecord>, now: Instant) -> (Vec<PutResult>, Vec<Group>) {
+    /// Checks each record; gives the hash keys of those that are left to store.
+    fn hash_keys(&self, stream: &StreamState, topology: &Topology, put: &Put) -> (Vec<PutResult>, Vec<Option<u128>>) {
         let record_bytes_max = stream.spec().record_bytes_max;
-        let mut results: Vec<PutResult> = vec![UNDECIDED; records.len()];
-        let mut groups: Vec<Group> = Vec::new();
+        let mut results: Vec<PutResult> = vec![UNDECIDED; put.records.len()];
+        let mut keys = Vec::with_capacity(put.records.len());
+        for (record, result) in put.records.iter().zip(&mut results) {
+            let key = self.hash_key_of(record, record_bytes_max).map_err(|Rejected { limit, error }| {
+                self.metrics().rejected(limit, 1);
+                let message = error.to_string();
+                *result = Err(PutFailure { kind: PutFailureKind::Invalid, message, shard: None });
+            });
+            keys.push(key.ok());
+        }
+        settle_from_closed(&**self.log(), topology, &put.conditions, &mut keys, &mut results);
+        (results, keys)
+    }
+
+    /// Splits a put by shard, and takes each shard's quota. Synchronous: it holds locks.
+    fn group(&self, stream: &StreamState, put: Put, now: Instant) -> Result<(Vec<PutResult>, Vec<Group>)> {
         let topology = stream.topology();
+        let (mut results, keys) = self.hash_keys(stream, &topology, &put);
+        if let Some(expect) = put.conditions.expect {
+            check_expect(stream, &topology, expect, &keys, &results)?;
+        }
+        let Put { records, conditions } = put;
+        let mut groups: Vec<Group> = Vec::new();
         let open = topology.open();
         let group_len = records.len().div_ceil(open.len());
         // Small entries, as there may be thousands of shards: the group's number plus 1.
         let mut group_of_shard: Vec<u32> = vec![0; open.len()];
-        for (index, record) in (0_u32..).zip(records) {
-            match self.hash_key_of(&record, record_bytes_max) {
-                Ok(hash_key) => {
-                    let shard = topology.route(hash_key);
-                    if group_of_shard[shard] == 0 {
-                        let (indexes, records) = (Vec::with_capacity(group_len), Vec::with_capacity(group_len));
-                        groups.push(Group { shard: Arc::clone(&open[shard]), indexes, bytes: 0, records });
-                        group_of_shard[shard] = u32::try_from(groups.len()).unwrap_or(u32::MAX);
-                    }
-                    let group = group_of_shard[shard] as usize - 1;
-                    let PutRecord { partition_key, data, .. } = record;
-                    groups[group].indexes.push(index);
-                    groups[group].records.push(NewRecord { partition_key: partition_key.into(), data });
-                }
-                Err(Rejected { limit, error }) => {
-                    self.metrics().rejected(limit, 1);
-                    let message = error.to_string();
-                    results[index as usize] = Err(PutFailure { kind: PutFailureKind::Invalid, message, shard: None });
-                }
+        for ((index, record), key) in (0_u32..).zip(records).zip(keys) {
+            let Some(hash_key) = key else { continue };
+            let shard = topology.route(hash_key);
+            if group_of_shard[shard] == 0 {
+                let (indexes, records) = (Vec::with_capacity(group_len), Vec::with_capacity(group_len));
+                groups.push(Group { shard: Arc::clone(&open[shard]), indexes, bytes: 0, records });
+                group_of_shard[shard] = u32::try_from(groups.len()).unwrap_or(u32::MAX);
             }
+            let group = group_of_shard[shard] as usize - 1;
+            let PutRecord { partition_key, data, .. } = record;
+            groups[group].indexes.push(index);
+            groups[group].records.push(NewRecord { partition_key: partition_key.into(), data });
         }
         for group in &mut groups {
-            take_quota(group, stream.name(), now, &mut results);
+            take_quota(group, conditions.is_whole(), stream.name(), now, &mut results);
         }
         groups.retain(|group| !group.records.is_empty());
-        (results, groups)
+        Ok((results, groups))
     }
 
     /// Checks one record; gives its hash key.
@@ -216,7 +244,7 @@ impl Streams {
 }
 
 /// Stands in `results` until a record's append decides it.
-const UNDECIDED: PutResult = Ok(Placed { shard: ShardId(0), offset: Offset::ZERO });
+const UNDECIDED: PutResult = Ok(Placed { shard: ShardId(0), offset: Offset::ZERO, duplicate: false });
 
 fn check_put(records: &[PutRecord], settings: &StreamSettings) -> Result<(), Rejected> {
     let (count, count_max) = (records.len(), settings.put_records_max as usize);
@@ -235,12 +263,43 @@ fn check_put(records: &[PutRecord], settings: &StreamSettings) -> Result<(), Rej
     Ok(())
 }
 
-/// Takes quota for a group's records in order, and cuts off those that it denies.
-fn take_quota(group: &mut Group, stream: &StreamName, now: Instant, results: &mut [PutResult]) {
+/// A put with an expected offset is stored whole: its records must all be valid and belong to the one shard.
+fn check_expect(
+    stream: &StreamState,
+    topology: &Topology,
+    expect: Expect,
+    keys: &[Option<u128>],
+    results: &[PutResult],
+) -> Result<()> {
+    let shard = stream.shard(expect.shard)?;
+    if let Some(failure) = results.iter().find_map(|result| result.as_ref().err()) {
+        return Err(failure.clone().into());
+    }
+    if shard.closed().is_some() && keys.iter().any(Option::is_some) {
+        let message = format!("shard {} of stream {} is closed", shard.id(), stream.name());
+        return Err(Error::new(Kind::FailedPrecondition, message).about("shard", shard.id()));
+    }
+    let elsewhere = keys.iter().flatten().find(|key| topology.open()[topology.route(**key)].id() != shard.id());
+    if elsewhere.is_some() {
+        let message = format!("a record belongs to another shard than the expected {}", shard.id());
+        return Err(Error::invalid(message).in_field("expect.shard").about("shard", shard.id()));
+    }
+    Ok(())
+}
+
+/// Takes quota for a group's records in order, and cuts off those that it denies; or for all of them together.
+fn take_quota(group: &mut Group, whole: bool, stream: &StreamName, now: Instant, results: &mut [PutResult]) {
     let shard = Arc::clone(&group.shard);
     let account = shard.account();
     let mut incoming = account.incoming(now);
     let mut taken = 0;
+    if whole {
+        let bytes = group.records.iter().map(|record| record.bytes() as u64).sum();
+        if incoming.take_whole(bytes, group.records.len() as u64).is_ok() {
+            group.bytes = bytes;
+            return;
+        }
+    }
     for record in &group.records {
         let bytes = (record.partition_key.len() + record.data.len()) as u64;
         if incoming.take(bytes).is_err() {
@@ -267,11 +326,7 @@ fn take_quota(group: &mut Group, stream: &StreamName, now: Instant, results: &mu
 }
 
 fn fail(results: &mut [PutResult], indexes: &[u32], shard: &ShardState, error: &millrace_storage::log::Error) {
-    let kind = match error {
-        millrace_storage::log::Error::TooLarge { .. } => PutFailureKind::Invalid,
-        _ => PutFailureKind::Unavailable,
-    };
-    let failure = PutFailure { kind, message: error.to_string(), shard: Some(shard.id()) };
+    let failure = failure(shard, error);
     for index in indexes {
         results[*index as usize] = Err(failure.clone());
     }
@@ -285,7 +340,11 @@ impl PendingPut {
                 Ok(appended) => {
                     for (place, index) in indexes.iter().enumerate() {
                         let offset = appended.offsets.start + place as u64;
-                        self.results[*index as usize] = Ok(Placed { shard: shard.id(), offset });
+                        self.results[*index as usize] =
+                            Ok(Placed { shard: shard.id(), offset, duplicate: appended.duplicate });
+                    }
+                    if appended.duplicate {
+                        continue;
                     }
                     shard.metrics.in_records.inc_by(indexes.len() as u64);
                     shard.metrics.in_bytes.inc_by(bytes);
@@ -300,9 +359,9 @@ impl PendingPut {
 
 impl From<PutFailure> for Error {
     fn from(failure: PutFailure) -> Self {
-        use crate::error::Kind;
         let kind = match failure.kind {
-            PutFailureKind::Invalid => Kind::Invalid,
+            PutFailureKind::Invalid | PutFailureKind::SequenceReused => Kind::Invalid,
+            PutFailureKind::SequenceTooOld | PutFailureKind::ExpectationFailed { .. } => Kind::FailedPrecondition,
             PutFailureKind::Throttled { retry_after } => Kind::Throttled { retry_after },
             PutFailureKind::Unavailable => Kind::Unavailable,
         };

@@ -152,15 +152,21 @@ impl Incoming<'_> {
         if let Some(wait) = self.denied {
             return Err(wait);
         }
-        let bytes = bytes as f64;
+        self.take_whole(bytes, 1)
+    }
+
+    /// Takes records together or not at all. More of them than the burst are taken when the account is full, which then
+    /// owes.
+    pub(super) fn take_whole(&mut self, bytes: u64, records: u64) -> Result<(), Duration> {
+        let (bytes, records) = (bytes as f64, records as f64);
         let buckets = &mut *self.buckets;
         let wait_of = |bucket: &Option<Bucket>, amount| bucket.as_ref().map_or(Duration::ZERO, |b| b.wait(amount));
-        let wait = wait_of(&buckets.in_bytes, bytes).max(wait_of(&buckets.in_records, 1.0));
+        let wait = wait_of(&buckets.in_bytes, bytes).max(wait_of(&buckets.in_records, records));
         if wait > Duration::ZERO {
             self.denied = Some(wait);
             return Err(wait);
         }
-        for (bucket, amount) in [(&mut buckets.in_bytes, bytes), (&mut buckets.in_records, 1.0)] {
+        for (bucket, amount) in [(&mut buckets.in_bytes, bytes), (&mut buckets.in_records, records)] {
             if let Some(bucket) = bucket {
                 bucket.level -= amount;
             }

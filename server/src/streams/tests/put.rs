@@ -25,7 +25,7 @@ async fn records_go_to_the_shard_of_their_hash_key_in_order() {
         assert_eq!(stored.len(), sent.clone().count());
         for (stored, (sent, fate)) in stored.iter().zip(sent) {
             assert_eq!((&stored.data, &*stored.partition_key), (&sent.data, sent.partition_key.as_bytes()));
-            assert_eq!(*fate, Ok(Placed { shard: shard.id(), offset: stored.offset }));
+            assert_eq!(*fate, Ok(Placed { shard: shard.id(), offset: stored.offset, duplicate: false }));
         }
     }
     assert_eq!(world.count("millrace_streams_incoming_records_total{shard=\"0\",stream=\"s\"}") as usize, {
