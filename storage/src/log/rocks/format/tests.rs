@@ -139,3 +139,5 @@ proptest! {
         }
     }
 }
+
+mod encrypted;
