@@ -6,6 +6,7 @@ pub mod error;
 pub mod metrics;
 pub mod config;
 pub mod api;
+pub mod encryption;
 pub mod streams;
 pub mod transform;
 pub mod delivery;

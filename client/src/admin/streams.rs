@@ -1,7 +1,8 @@
 //! Calls on streams.
 
 use millrace_proto::v1::{
-    CreateStreamRequest, DeleteStreamRequest, DescribeStreamRequest, ListStreamsRequest, Stream, UpdateStreamRequest,
+    CreateStreamRequest, DeleteStreamRequest, DescribeStreamRequest, ListStreamsRequest, RewrapStreamKeysRequest,
+    RewrapStreamKeysResponse, RotateStreamKeyRequest, Stream, UpdateStreamRequest,
 };
 
 use super::Admin;
@@ -63,5 +64,23 @@ impl Admin {
     pub async fn delete_stream(&self, name: &str) -> Result<()> {
         self.streams.clone().delete_stream(DeleteStreamRequest { name: name.to_owned() }).await?;
         Ok(())
+    }
+
+    /// Gives an encrypted stream a new data key; older records stay readable.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none, `FailedPrecondition` where it is not encrypted.
+    pub async fn rotate_stream_key(&self, name: &str) -> Result<Stream> {
+        let request = RotateStreamKeyRequest { name: name.to_owned() };
+        let response = self.streams.clone().rotate_stream_key(request).await?.into_inner();
+        response.stream.ok_or_else(|| Error::malformed("the stream"))
+    }
+
+    /// Wraps the data keys of all streams by the server's current master key.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` where the server has no master key, `Unavailable` where that cannot be reached.
+    pub async fn rewrap_stream_keys(&self) -> Result<RewrapStreamKeysResponse> {
+        Ok(self.streams.clone().rewrap_stream_keys(RewrapStreamKeysRequest {}).await?.into_inner())
     }
 }

@@ -8,7 +8,9 @@ use millrace_storage::log::ShardId;
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
-use crate::streams::{OverQuota, Resharded, ShardState, StreamMode, StreamName, StreamOptions, StreamState, Streams};
+use crate::streams::{
+    OverQuota, Resharded, Rewrapped, ShardState, StreamMode, StreamName, StreamOptions, StreamState, Streams,
+};
 
 /// Streams in one page where the caller does not say.
 const PAGE_SIZE_DEFAULT: u32 = 100;
@@ -39,8 +41,29 @@ impl StreamHandler {
             next_shards_page_token,
             stored_bytes: self.streams.log().stored_bytes(stream.id()),
             held: held.collect(),
-            ..summarize(stream)
+            ..self.summarize(stream)
         }
+    }
+
+    /// As [`Self::describe`], with the data keys.
+    async fn describe_all(&self, stream: &StreamState) -> Result<v1::Stream, Error> {
+        let keys = self.streams.key_states(stream).await?.into_iter().map(|key| v1::DataKey {
+            version: key.version.0,
+            created_at_ms: key.created_at.as_millis(),
+            replaced_at_ms: key.replaced_at.map_or(0, |time| time.as_millis()),
+            master_key_id: key.master_key_id,
+            unusable: key.unusable.unwrap_or_default(),
+        });
+        let key_version = self.streams.key_version(stream).unwrap_or_default();
+        let encryption = Some(v1::StreamEncryption { key_version, keys: keys.collect() });
+        Ok(v1::Stream { encryption, ..self.describe(stream) })
+    }
+
+    /// A stream without its shards.
+    fn summarize(&self, stream: &StreamState) -> v1::Stream {
+        let key_version = self.streams.key_version(stream).unwrap_or_default();
+        let encryption = Some(v1::StreamEncryption { key_version, keys: Vec::new() });
+        v1::Stream { encryption, ..settings_of(stream) }
     }
 
     /// The shards with at least this number, and the token of the page after them.
@@ -92,8 +115,8 @@ fn mode_of(mode: v1::StreamMode) -> Option<StreamMode> {
     }
 }
 
-/// A stream without its shards.
-fn summarize(stream: &StreamState) -> v1::Stream {
+/// What a stream was made to be.
+fn settings_of(stream: &StreamState) -> v1::Stream {
     let spec = stream.spec();
     v1::Stream {
         name: stream.name().to_string(),
@@ -122,6 +145,7 @@ fn summarize(stream: &StreamState) -> v1::Stream {
         hold_for_deliveries: spec.hold_for_deliveries,
         stored_bytes: 0,
         held: Vec::new(),
+        encryption: None,
     }
 }
 
@@ -154,9 +178,10 @@ impl StreamService for StreamHandler {
             over_quota: request.over_quota.map(over_quota).transpose()?,
             stored_bytes_max: request.stored_bytes_max,
             hold_for_deliveries: request.hold_for_deliveries,
+            encryption: request.encryption,
         };
         let stream = self.streams.create(&name, &options).await?;
-        Ok(Response::new(v1::CreateStreamResponse { stream: Some(self.describe(&stream)) }))
+        Ok(Response::new(v1::CreateStreamResponse { stream: Some(self.describe_all(&stream).await?) }))
     }
 
     async fn describe_stream(
@@ -165,7 +190,7 @@ impl StreamService for StreamHandler {
     ) -> Result<Response<v1::DescribeStreamResponse>, Status> {
         let name = StreamName::try_from(request.into_inner().name)?;
         let stream = self.streams.get(&name)?;
-        Ok(Response::new(v1::DescribeStreamResponse { stream: Some(self.describe(&stream)) }))
+        Ok(Response::new(v1::DescribeStreamResponse { stream: Some(self.describe_all(&stream).await?) }))
     }
 
     async fn list_streams(
@@ -179,7 +204,7 @@ impl StreamService for StreamHandler {
         streams.truncate(page_size);
         let last = streams.last().filter(|_| more);
         let next_page_token = last.map(|stream| stream.name().to_string()).unwrap_or_default();
-        let streams = streams.iter().map(|stream| summarize(stream)).collect();
+        let streams = streams.iter().map(|stream| self.summarize(stream)).collect();
         Ok(Response::new(v1::ListStreamsResponse { streams, next_page_token }))
     }
 
@@ -202,9 +227,10 @@ impl StreamService for StreamHandler {
             over_quota: request.over_quota.map(over_quota).transpose()?,
             stored_bytes_max: request.stored_bytes_max,
             hold_for_deliveries: request.hold_for_deliveries,
+            encryption: request.encryption,
         };
         let stream = self.streams.update(&name, &options).await?;
-        Ok(Response::new(v1::UpdateStreamResponse { stream: Some(self.describe(&stream)) }))
+        Ok(Response::new(v1::UpdateStreamResponse { stream: Some(self.describe_all(&stream).await?) }))
     }
 
     async fn list_shards(
@@ -249,7 +275,7 @@ impl StreamService for StreamHandler {
     ) -> Result<Response<v1::UpdateShardCountResponse>, Status> {
         let v1::UpdateShardCountRequest { stream, shard_count } = request.into_inner();
         let resharded = self.streams.update_shard_count(&StreamName::try_from(stream)?, shard_count).await?;
-        Ok(Response::new(v1::UpdateShardCountResponse { stream: Some(self.describe(&resharded.stream)) }))
+        Ok(Response::new(v1::UpdateShardCountResponse { stream: Some(self.describe_all(&resharded.stream).await?) }))
     }
 
     async fn delete_stream(
@@ -259,5 +285,27 @@ impl StreamService for StreamHandler {
         let name = StreamName::try_from(request.into_inner().name)?;
         self.streams.delete(&name).await?;
         Ok(Response::new(v1::DeleteStreamResponse {}))
+    }
+
+    async fn rotate_stream_key(
+        &self,
+        request: Request<v1::RotateStreamKeyRequest>,
+    ) -> Result<Response<v1::RotateStreamKeyResponse>, Status> {
+        let name = StreamName::try_from(request.into_inner().name)?;
+        let stream = self.streams.rotate_key(&name).await?;
+        Ok(Response::new(v1::RotateStreamKeyResponse { stream: Some(self.describe_all(&stream).await?) }))
+    }
+
+    async fn rewrap_stream_keys(
+        &self,
+        _: Request<v1::RewrapStreamKeysRequest>,
+    ) -> Result<Response<v1::RewrapStreamKeysResponse>, Status> {
+        let Rewrapped { count, failures } = self.streams.rewrap_keys().await?;
+        let failures =
+            failures.into_iter().map(|(stream, version, reason)| v1::RewrapFailure { stream, version, reason });
+        Ok(Response::new(v1::RewrapStreamKeysResponse {
+            rewrapped: u32::try_from(count).unwrap_or(u32::MAX),
+            failures: failures.collect(),
+        }))
     }
 }

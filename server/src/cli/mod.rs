@@ -6,6 +6,7 @@
 mod serve;
 mod apply;
 mod stream;
+mod stream_keys;
 mod put;
 mod tail;
 mod delivery;

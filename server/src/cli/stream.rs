@@ -7,10 +7,11 @@ use clap::Subcommand;
 use millrace_client::proto::{CreateStreamRequest, OverQuota, ShardQuota, Stream, UpdateStreamRequest};
 use serde::Serialize;
 
+use super::stream_keys::{EncryptionView, RewrapView, rewrapped_text};
 use super::confirm::{ConfirmArgs, confirm};
 use super::limit::Limit;
 use super::output::{OutputArgs, bytes, bytes_per_second, count, duration, facts, records_per_second, table, time};
-use super::{Endpoint, Result};
+use super::{Endpoint, Failure, Result};
 
 /// Create, show, change and delete streams.
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,8 @@ Examples:
   millrace stream create flights --shards 2 --retention 168h
   millrace stream update flights --in-bytes-per-second 4MiB --burst 5s --over-quota delay
   millrace stream update flights --stored-size-max 20GiB
+  millrace stream update flights --encryption on
+  millrace stream rotate-key flights
   millrace stream describe flights --output json
   millrace shards calc --help               how many shards a load needs")]
 pub(super) struct StreamArgs {
@@ -62,7 +65,24 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Delete a stream and its records.
+    /// Give an encrypted stream a new data key.
+    ///
+    /// New records are sealed with it; older ones stay readable. Keys that no readable record needs any more are destroyed.
+    RotateKey {
+        /// The stream's name.
+        name: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Wrap the data keys of all streams by the server's present master key.
+    ///
+    /// Put a new master key first in the server's master key file, the old one below it; restart; run this; then the old one
+    /// can go. Records are not touched.
+    RewrapKeys {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Delete a stream and its records; the data keys of an encrypted one are destroyed.
     Delete {
         /// The stream's name.
         name: String,
@@ -102,6 +122,15 @@ struct SettingArgs {
     /// delivery counts what it missed as lost. The default is "true".
     #[arg(long, value_name = "BOOL")]
     hold_for_deliveries: Option<bool>,
+    /// Whether new records are encrypted at rest; needs a server with a master key. What is stored stays as it is.
+    #[arg(long, value_name = "ON|OFF")]
+    encryption: Option<Encryption>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Encryption {
+    On,
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -135,6 +164,17 @@ pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
         Command::Update { name, settings, output } => {
             output.write(&StreamView::of(admin.update_stream(settings.update(name)).await?), described)
         }
+        Command::RotateKey { name, output } => {
+            output.write(&StreamView::of(admin.rotate_stream_key(&name).await?), described)
+        }
+        Command::RewrapKeys { output } => {
+            let rewrapped = RewrapView::of(admin.rewrap_stream_keys().await?);
+            output.write(&rewrapped, rewrapped_text)?;
+            match rewrapped.failures.len() {
+                0 => Ok(()),
+                failed => Err(Failure::new(format!("{failed} data keys could not be unwrapped"))),
+            }
+        }
         Command::Delete { name, confirm: flags } => {
             confirm(flags, &format!("delete stream {name} with all its records"))?;
             Ok(admin.delete_stream(&name).await?)
@@ -157,6 +197,7 @@ impl SettingArgs {
             over_quota: self.over_quota.map(OverQuotaArg::on_wire),
             stored_bytes_max: self.stored_size_max.map(Limit::on_wire),
             hold_for_deliveries: self.hold_for_deliveries,
+            encryption: self.encryption.map(|encryption| encryption == Encryption::On),
         }
     }
 
@@ -173,6 +214,7 @@ impl SettingArgs {
             over_quota: self.over_quota.map(OverQuotaArg::on_wire),
             stored_bytes_max: self.stored_size_max.map(Limit::on_wire),
             hold_for_deliveries: self.hold_for_deliveries,
+            encryption: self.encryption.map(|encryption| encryption == Encryption::On),
         }
     }
 
@@ -198,6 +240,7 @@ struct StreamView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     held: Vec<HeldView>,
     created_at: String,
+    encryption: EncryptionView,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shards: Vec<ShardView>,
 }
@@ -258,6 +301,7 @@ impl StreamView {
             hold_for_deliveries: stream.hold_for_deliveries,
             held: held.collect(),
             created_at: time(stream.created_at_ms),
+            encryption: EncryptionView::of(stream.encryption.unwrap_or_default()),
             shards: shards.collect(),
         }
     }
@@ -313,6 +357,7 @@ fn described(stream: &StreamView) -> String {
         ("stored", stored(stream)),
         ("held for deliveries", held(stream)),
         ("created", stream.created_at.clone()),
+        ("encryption", stream.encryption.text()),
     ]);
     let shards = table(
         ["SHARD", "FIRST", "NEXT", "KEPT", "HASH KEYS"],
@@ -326,5 +371,5 @@ fn described(stream: &StreamView) -> String {
             ]
         }),
     );
-    format!("{facts}\n{shards}")
+    format!("{facts}\n{shards}{}", stream.encryption.listed())
 }

@@ -198,7 +198,8 @@ fn set(tree: &mut Value, key: &str, text: &str, source_name: &str) -> Result<(),
         }
     }
     // Serde quotes the text that it did not understand.
-    let reason = if key.contains("secret") { "it cannot be read".to_owned() } else { reason };
+    let is_secret = ["secret", "token", "customer_key", "master_key"].iter().any(|word| key.contains(word));
+    let reason = if is_secret { "it cannot be read".to_owned() } else { reason };
     Err(ConfigError::Value { source_name: source_name.to_owned(), reason })
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::DeliverySettings;
+use crate::encryption::EncryptionSettings;
 use crate::query::QuerySettings;
 use crate::streams::StreamSettings;
 
@@ -39,6 +40,8 @@ pub struct Settings {
     pub store: StoreOptions,
     /// The log of records.
     pub log: LogOptions,
+    /// The master key of encryption at rest.
+    pub encryption: EncryptionSettings,
     /// Streams and their limits.
     pub streams: StreamSettings,
     /// Deliveries and their limits.
@@ -57,6 +60,7 @@ impl Default for Settings {
             logging: LoggingSettings::default(),
             store: StoreOptions::default(),
             log: LogOptions::default(),
+            encryption: EncryptionSettings::default(),
             streams: StreamSettings::default(),
             delivery: DeliverySettings::default(),
             query: QuerySettings::default(),

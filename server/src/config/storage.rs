@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bytesize::ByteSize;
-use millrace_storage::lake::store::{Secret, StoreSettings};
+use millrace_storage::lake::store::{Secret, StoreEncryption, StoreSettings};
 use millrace_storage::log::rocks::LogSettings;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -25,6 +25,15 @@ pub struct StoreOptions {
     pub secret_access_key: Option<Secret>,
     /// Whether the endpoint may be `http://`.
     pub allow_http: bool,
+    /// Server-side encryption of objects; the bucket's own when not set.
+    pub encryption: Option<StoreEncryption>,
+    /// The KMS key of `sse-kms` and `dsse-kms`; the account's default when not set.
+    pub kms_key_id: Option<String>,
+    /// Whether `sse-kms` uses a bucket key.
+    pub bucket_key: Option<bool>,
+    /// The key of `sse-c`: 32 bytes in base64.
+    #[serde(serialize_with = "hide")]
+    pub customer_key: Option<Secret>,
 }
 
 fn hide<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -42,6 +51,10 @@ impl StoreOptions {
             access_key_id: self.access_key_id.clone(),
             secret_access_key: self.secret_access_key.clone(),
             allow_http: self.allow_http,
+            encryption: self.encryption,
+            kms_key_id: self.kms_key_id.clone(),
+            bucket_key: self.bucket_key,
+            customer_key: self.customer_key.clone(),
         }
     }
 }

@@ -373,6 +373,7 @@ fn options_of(spec: &StreamSpec) -> StreamOptions {
         over_quota: spec.over_quota,
         stored_bytes_max: rate(spec.stored_size_max),
         hold_for_deliveries: spec.hold_for_deliveries,
+        encryption: spec.encryption,
     }
 }
 
@@ -395,5 +396,6 @@ fn stream_toml(name: &StreamName, spec: &streams::StreamSpec) -> String {
         over_quota: Some(spec.over_quota),
         stored_size_max: rate(spec.stored_bytes_max),
         hold_for_deliveries: Some(spec.hold_for_deliveries),
+        encryption: Some(spec.encryption),
     })
 }

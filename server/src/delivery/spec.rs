@@ -80,6 +80,9 @@ pub struct StreamSpec {
     /// The most that one record may hold: data plus partition key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_size_max: Option<Size>,
+    /// Whether new records are encrypted at rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<bool>,
     /// What one shard takes and gives each second.
     #[serde(default, skip_serializing_if = "QuotaSpec::is_empty")]
     pub quota: QuotaSpec,

@@ -24,6 +24,7 @@ pub use logging::start_logging;
 use crate::api::{self, Services};
 use crate::config::Settings;
 use crate::delivery::Deliveries;
+use crate::encryption;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::query::{QueryEngine, system_tables};
@@ -88,7 +89,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let (grpc_addr, http_addr) = (listen::local_addr(&grpc)?, listen::local_addr(&http)?);
     let metrics = Metrics::new();
     let stores = Stores::open(&settings, data_dir.path(), &metrics).await?;
-    let streams = Streams::open(stores.log(), stores.meta(), settings.streams.clone(), &metrics).await?;
+    let (log, meta, data_keys) = (stores.log(), stores.meta(), stores.data_keys());
+    let streams = Streams::open_with_keys(log, meta, data_keys, settings.streams.clone(), &metrics).await?;
     let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics).await?;
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
@@ -96,6 +98,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let parts = Parts { data_dir, stores, services, drain_timeout: settings.drain_timeout };
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
     let stop = CancellationToken::new();
+    tokio::spawn(encryption::keep_unlocked(parts.stores.data_keys(), stop.clone()));
     let servers = parts.serve(grpc, http, metrics, &stop).await?;
     tracing::info!(%grpc_addr, %http_addr, data_dir = %parts.data_dir.path().display(), "serving");
     let task = tokio::spawn(parts.run(servers, stop.clone()));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_storage::catalog::Catalog;
+use millrace_storage::encryption::KeyStore;
 use millrace_storage::lake::store::Store;
 use millrace_storage::log::Log;
 use millrace_storage::log::rocks::RocksLog;
@@ -12,10 +13,12 @@ use millrace_storage::meta::MetaStore;
 use millrace_storage::meta::keys;
 use millrace_storage::meta::keys::stream::StreamIdKey;
 use millrace_storage::meta::rocks::RocksMeta;
+use millrace_storage::time::Clock;
 
 use super::log_metrics::LogCollector;
 use crate::api::http::Readiness;
 use crate::config::Settings;
+use crate::encryption;
 use crate::delivery::{Deliveries, DeliverySettings};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -26,6 +29,7 @@ use crate::streams::Streams;
 pub(super) struct Stores {
     log: Arc<RocksLog>,
     meta: Arc<dyn MetaStore>,
+    data_keys: Arc<KeyStore>,
     store: Store,
     catalog: Catalog,
 }
@@ -33,15 +37,19 @@ pub(super) struct Stores {
 impl Stores {
     /// Opens all; recovery of what a crash left takes place here.
     pub(super) async fn open(settings: &Settings, data_dir: &Path, metrics: &Metrics) -> Result<Self> {
+        let masters = encryption::master_keys(&settings.encryption)?;
         let (log_settings, meta_path) = (settings.log.settings(data_dir), data_dir.join("meta"));
-        let log = blocking(move || RocksLog::open(log_settings).map_err(Error::from)).await?;
         let meta = blocking(move || RocksMeta::open(&meta_path).map_err(Error::from)).await?;
+        let meta = Arc::new(meta) as Arc<dyn MetaStore>;
+        let data_keys = Arc::new(KeyStore::open(Arc::clone(&meta), masters).await?);
+        let keyring = data_keys.keyring();
+        let open_log = move || RocksLog::open_with_keys(log_settings, Clock::system(), keyring).map_err(Error::from);
+        let log = Arc::new(blocking(open_log).await?);
         let store_settings = settings.store.settings(data_dir);
         let store = blocking(move || Store::open(&store_settings).map_err(Error::invalid)).await?;
-        let (log, meta) = (Arc::new(log), Arc::new(meta) as Arc<dyn MetaStore>);
         let catalog = Catalog::new(Arc::clone(&meta), store.clone());
         metrics.register(LogCollector::new(Arc::clone(&log)));
-        Ok(Self { log, meta, store, catalog })
+        Ok(Self { log, meta, data_keys, store, catalog })
     }
 
     pub(super) fn log(&self) -> Arc<dyn Log> {
@@ -50,6 +58,10 @@ impl Stores {
 
     pub(super) fn meta(&self) -> Arc<dyn MetaStore> {
         Arc::clone(&self.meta)
+    }
+
+    pub(super) fn data_keys(&self) -> Arc<KeyStore> {
+        Arc::clone(&self.data_keys)
     }
 
     /// Opens the deliveries and starts their workers.

@@ -11,6 +11,7 @@ mod metrics;
 mod topology;
 mod state;
 mod registry;
+mod encryption;
 mod room;
 mod conditions;
 mod put;
@@ -22,6 +23,7 @@ mod retention;
 mod tests;
 
 pub use conditions::{Expect, Put, PutConditions};
+pub use encryption::Rewrapped;
 pub use hash_key::HashKeyRange;
 pub use name::{NAME_CHARS_MAX, StreamName};
 pub use options::{StreamMode, StreamOptions, StreamSpec};

@@ -44,6 +44,8 @@ pub struct StreamOptions {
     pub stored_bytes_max: Option<u64>,
     /// Whether what a delivery has not committed outlives the retention.
     pub hold_for_deliveries: Option<bool>,
+    /// Whether new records are encrypted at rest.
+    pub encryption: Option<bool>,
 }
 
 /// What a stream is made to be.
@@ -65,6 +67,8 @@ pub struct StreamSpec {
     pub stored_bytes_max: u64,
     /// Whether what a delivery has not committed outlives the retention.
     pub hold_for_deliveries: bool,
+    /// Whether new records are encrypted at rest.
+    pub encryption: bool,
 }
 
 /// A limit of [`StreamSettings`] that a request broke, by the name that metrics count it under.
@@ -97,6 +101,7 @@ impl StreamOptions {
             over_quota: OverQuota::Reject,
             stored_bytes_max: settings.stored_bytes_max_default.as_u64(),
             hold_for_deliveries: true,
+            encryption: false,
         };
         let spec = self.over(spec);
         check(&spec, settings)?;
@@ -129,6 +134,7 @@ impl StreamOptions {
             over_quota: self.over_quota.unwrap_or(base.over_quota),
             stored_bytes_max: self.stored_bytes_max.unwrap_or(base.stored_bytes_max),
             hold_for_deliveries: self.hold_for_deliveries.unwrap_or(base.hold_for_deliveries),
+            encryption: self.encryption.unwrap_or(base.encryption),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_storage::encryption::{KeyStore, KeyVersion, MasterKeys, NewKey};
 use millrace_storage::log::{Append, Log, StreamId};
 use millrace_storage::meta::keys::delivery::DeliveryKey;
 use millrace_storage::meta::keys::shard::{ShardMetaKey, scan_stream};
@@ -40,6 +41,7 @@ pub struct Streams(Arc<Inner>);
 struct Inner {
     log: Arc<dyn Log>,
     meta: Arc<dyn MetaStore>,
+    keys: Arc<KeyStore>,
     settings: StreamSettings,
     metrics: StreamMetrics,
     by_name: RwLock<BTreeMap<StreamName, Arc<StreamState>>>,
@@ -61,6 +63,21 @@ impl Streams {
         settings: StreamSettings,
         metrics: &Metrics,
     ) -> Result<Self> {
+        let data_keys = KeyStore::open(Arc::clone(&meta), MasterKeys::default()).await?;
+        Self::open_with_keys(log, meta, Arc::new(data_keys), settings, metrics).await
+    }
+
+    /// As [`Streams::open`], with the data keys that the log was opened with.
+    ///
+    /// # Errors
+    /// As [`Streams::open`].
+    pub async fn open_with_keys(
+        log: Arc<dyn Log>,
+        meta: Arc<dyn MetaStore>,
+        data_keys: Arc<KeyStore>,
+        settings: StreamSettings,
+        metrics: &Metrics,
+    ) -> Result<Self> {
         let stream_metrics = StreamMetrics::new(metrics, settings.metric_shards_max);
         let mut by_name = BTreeMap::new();
         let shards = keys::scan::<ShardMetaKey>(&*meta).await?;
@@ -69,8 +86,10 @@ impl Streams {
             if stored.value.deleting {
                 tracing::info!(stream = key.name, "finishing the deletion of a stream");
                 log.delete_stream(id).await?;
-                let writes = forget(&key, &*meta, id).await?;
+                let mut writes = forget(&key, &*meta, id).await?;
+                writes.extend(data_keys.destruction(id).await?);
                 meta.commit(vec![keys::unchanged(&key, &stored)], writes).await?;
+                data_keys.destroyed(id).await;
                 continue;
             }
             let spec = spec_of(&key, &stored.value)?;
@@ -85,6 +104,7 @@ impl Streams {
         Ok(Self(Arc::new(Inner {
             log,
             meta,
+            keys: data_keys,
             room: Room::new(settings.put_in_flight_bytes_max.as_u64()),
             settings,
             metrics: stream_metrics,
@@ -113,17 +133,26 @@ impl Streams {
         let (meta, key) = (&*self.0.meta, StreamKey { name: name.to_string() });
         let counter = keys::get(meta, &StreamIdKey).await?;
         let id = counter.as_ref().map_or(1, |stored| stored.value.next);
-        let value = value_of(id, Timestamp::now(), &spec);
+        let new_key = self.first_key(StreamId(id), spec.encryption).await?;
+        let mut value = value_of(id, Timestamp::now(), &spec);
+        value.encryption_key_version = new_key.as_ref().map_or(0, |key| key.version().0);
         let conditions = vec![keys::absent(&key), keys::as_found(&StreamIdKey, counter.as_ref())];
-        let writes = vec![keys::put(&key, &value), keys::put(&StreamIdKey, &StreamIdValue { next: id + 1 })];
+        let mut writes = vec![keys::put(&key, &value), keys::put(&StreamIdKey, &StreamIdValue { next: id + 1 })];
+        writes.extend(new_key.as_ref().map(NewKey::write));
         match meta.commit(conditions, writes).await {
             Ok(()) => {}
             // An earlier creation was stored although its caller was told that it failed.
             Err(meta::Error::Conflict { .. }) if let Some(stored) = keys::get(meta, &key).await? => {
+                let sealing = stored.value.encryption_key_version;
+                let sealing = (sealing > 0).then_some(KeyVersion(sealing));
+                self.0.keys.load_stream(StreamId(stored.value.id), sealing).await?;
                 self.insert(name, &stored.value, spec_of(&key, &stored.value)?)?;
                 return Err(exists(name));
             }
             Err(error) => return Err(error.into()),
+        }
+        if let Some(key) = new_key {
+            self.0.keys.install(key);
         }
         tracing::info!(stream = %name, id, shards = spec.shard_count, "created a stream");
         self.insert(name, &value, spec)
@@ -156,7 +185,12 @@ impl Streams {
         let mut value = value_of(stored.value.id, Timestamp(stored.value.created_at_ms), &spec);
         value.spec_toml.clone_from(&stored.value.spec_toml);
         value.encryption_key_version = stored.value.encryption_key_version;
-        self.0.meta.commit(vec![keys::unchanged(&key, &stored)], vec![keys::put(&key, &value)]).await?;
+        if spec.encryption == before.encryption {
+            self.0.meta.commit(vec![keys::unchanged(&key, &stored)], vec![keys::put(&key, &value)]).await?;
+        } else {
+            let new_key = self.first_key(state.id(), spec.encryption).await?;
+            self.switch_key(&state, &key, &stored, value, new_key).await?;
+        }
         state.set_spec(spec);
         tracing::info!(stream = %name, ?spec, "updated a stream");
         if resharded != spec.shard_count {
@@ -195,7 +229,10 @@ impl Streams {
         let _alone = state.gate.write().await;
         self.settle_appends(&state).await;
         self.0.log.delete_stream(state.id()).await?;
-        meta.commit(Vec::new(), forget(&key, meta, state.id()).await?).await?;
+        let mut writes = forget(&key, meta, state.id()).await?;
+        writes.extend(self.0.keys.destruction(state.id()).await?);
+        meta.commit(Vec::new(), writes).await?;
+        self.0.keys.destroyed(state.id()).await;
         self.0.by_name.write().remove(name);
         self.0.metrics.remove(name, state.topology().next_id());
         tracing::info!(stream = %name, "deleted a stream");
@@ -204,7 +241,7 @@ impl Streams {
 
     /// Waits until all appends of a stream are decided. An append of nothing is answered in its turn; a log that takes none
     /// has decided all.
-    async fn settle_appends(&self, state: &StreamState) {
+    pub(super) async fn settle_appends(&self, state: &StreamState) {
         let mut barriers = Vec::new();
         for shard in state.topology().open() {
             barriers.extend(self.0.log.append(shard.key(), Append::default()).await);
@@ -298,6 +335,11 @@ impl Streams {
         &self.0.room
     }
 
+    /// The data keys.
+    pub(super) fn keys(&self) -> &KeyStore {
+        &self.0.keys
+    }
+
     pub(super) fn meta(&self) -> &dyn MetaStore {
         &*self.0.meta
     }
@@ -378,6 +420,7 @@ fn spec_of(key: &StreamKey, value: &StreamValue) -> Result<StreamSpec> {
         })?,
         stored_bytes_max: value.stored_bytes_max,
         hold_for_deliveries: !value.trims_undelivered,
+        encryption: value.encryption_key_version > 0,
     })
 }
 

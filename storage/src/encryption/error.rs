@@ -40,6 +40,8 @@ pub enum Error {
         master: String,
         /// What the keeper said.
         reason: String,
+        /// Whether it may say otherwise later.
+        is_retryable: bool,
     },
     /// The keeper of the master key does not answer.
     #[error("master key {master} cannot be reached: {reason}")]
@@ -71,6 +73,7 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
+            Self::Refused { is_retryable, .. } => *is_retryable,
             Self::Meta(error) => error.is_retryable(),
             _ => false,
         }

@@ -86,6 +86,14 @@ impl Keyring {
         self.streams.write().entry(stream).or_default().sealing = version;
     }
 
+    /// How many keys exist and cannot be used.
+    #[must_use]
+    pub fn locked_count(&self) -> usize {
+        let streams = self.streams.read();
+        let slots = streams.values().flat_map(|keys| keys.keys.values());
+        slots.filter(|slot| matches!(slot, Slot::Locked { .. })).count()
+    }
+
     /// The keys that may be usable later without a change of settings.
     pub(super) fn locked(&self) -> Vec<(StreamId, KeyVersion)> {
         let streams = self.streams.read();

@@ -103,6 +103,16 @@ impl KeyStore {
         Ok(store)
     }
 
+    /// Takes in a stream as the meta store has it, where a commit of this process took effect although it seemed to fail.
+    pub async fn load_stream(&self, stream: StreamId, sealing: Option<KeyVersion>) -> Result<()> {
+        self.keyring.seal_with(stream, sealing);
+        for (key, stored) in scan_stream(&*self.meta, stream.0).await? {
+            // Why a key cannot be used is in the keyring.
+            drop(self.load(key, stored.value).await);
+        }
+        Ok(())
+    }
+
     /// Unwraps one key into the keyring. The error has been put there too.
     async fn load(&self, key: DataKeyKey, value: DataKeyValue) -> Option<(DataKeyKey, Error)> {
         let (stream, version) = (StreamId(key.stream_id), KeyVersion(key.version));

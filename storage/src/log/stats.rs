@@ -25,6 +25,10 @@ pub struct LogStats {
     pub blocks: u64,
     /// Blocks written that are encrypted.
     pub encrypted_blocks: u64,
+    /// Blocks that reads decrypted.
+    pub decrypted_blocks: u64,
+    /// Data keys that exist and cannot be used now.
+    pub locked_keys: u64,
     /// Appends and reads that failed because a data key could not be used.
     pub key_failures: u64,
     /// Bytes of blocks as stored, after compression.
@@ -138,6 +142,7 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
     pub(crate) blocks: AtomicU64,
     pub(crate) encrypted_blocks: AtomicU64,
+    pub(crate) decrypted_blocks: AtomicU64,
     pub(crate) key_failures: AtomicU64,
     pub(crate) stored_bytes: AtomicU64,
     pub(crate) queue_full: AtomicU64,
@@ -197,6 +202,7 @@ impl Counters {
             bytes: get(&self.bytes),
             blocks: get(&self.blocks),
             encrypted_blocks: get(&self.encrypted_blocks),
+            decrypted_blocks: get(&self.decrypted_blocks),
             key_failures: get(&self.key_failures),
             stored_bytes: get(&self.stored_bytes),
             groups: get(&self.groups),

@@ -2,6 +2,7 @@
 
 mod disk;
 mod store;
+mod master;
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use super::output::{OutputArgs, table};
 use super::{Failure, Result};
 use crate::config::{ConfigError, Layers, Settings};
 
-/// Check the data folder, its disk and the object store.
+/// Check the data folder, its disk, the object store and the master key.
 ///
 /// It reads the settings that `millrace serve` would: file, environment and flags. It writes small files into the data
 /// folder and the store, and removes them. Exit code 1 when a check fails.
@@ -80,6 +81,7 @@ pub(super) async fn run(args: DoctorArgs) -> Result<()> {
         .await
         .map_err(|error| Failure::new(format!("the disk's checks ended early: {error}")))?;
     checks.extend(store::check(&store).await);
+    checks.extend(master::check(&settings.encryption).await);
     output.write(&checks, |checks| text(checks))?;
     match checks.iter().filter(|check| check.verdict == Verdict::Bad).count() {
         0 => Ok(()),

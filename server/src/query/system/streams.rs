@@ -27,10 +27,12 @@ struct Row {
     out_bytes_per_second: u64,
     stored_bytes_max: u64,
     hold_for_deliveries: bool,
+    encrypted: bool,
+    key_version: u32,
 }
 
 impl Row {
-    fn new(stream: &StreamState) -> Self {
+    fn new(streams: &Streams, stream: &StreamState) -> Self {
         let spec = stream.spec();
         Self {
             stream: stream.name().to_string(),
@@ -43,6 +45,8 @@ impl Row {
             out_bytes_per_second: spec.quota.out_bytes_per_second,
             stored_bytes_max: spec.stored_bytes_max,
             hold_for_deliveries: spec.hold_for_deliveries,
+            encrypted: spec.encryption,
+            key_version: streams.key_version(stream).unwrap_or_default(),
         }
     }
 }
@@ -65,11 +69,13 @@ impl SystemTable for StreamRows {
             ("out_bytes_per_second", DataType::UInt64),
             ("stored_bytes_max", DataType::UInt64),
             ("hold_for_deliveries", DataType::Boolean),
+            ("encrypted", DataType::Boolean),
+            ("key_version", DataType::UInt32),
         ])
     }
 
     async fn rows(&self) -> Result<Vec<RecordBatch>> {
-        let rows: Vec<Row> = self.streams.list().iter().map(|stream| Row::new(stream)).collect();
+        let rows: Vec<Row> = self.streams.list().iter().map(|stream| Row::new(&self.streams, stream)).collect();
         batches(&self.schema(), &rows)
     }
 }

@@ -31,6 +31,7 @@ async fn a_restart_finds_every_stream_as_it_was() {
         over_quota: Some(OverQuota::Delay),
         stored_bytes_max: Some(4),
         hold_for_deliveries: Some(false),
+        encryption: None,
     };
     let made = world.streams.create(&name("s"), &options).await.unwrap();
     let longer = StreamOptions { retention: Some(Duration::from_secs(200 * 3600)), ..StreamOptions::default() };

@@ -4,8 +4,9 @@
 
 mod settings;
 mod disk;
+mod sse;
 
-pub use settings::{Secret, StoreSettings};
+pub use settings::{Secret, StoreEncryption, StoreSettings};
 
 use std::fmt;
 use std::sync::Arc;
@@ -175,6 +176,7 @@ fn open_s3(settings: &StoreSettings, place: &Place) -> Result<object_store::aws:
             )));
         }
     };
+    builder = sse::encrypt(builder, settings)?;
     builder.build().map_err(|error| Error::Invalid(format!("the store {} cannot be set up: {error}", settings.url)))
 }
 

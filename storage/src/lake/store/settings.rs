@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where objects are kept and how to get at them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -25,6 +25,35 @@ pub struct StoreSettings {
     /// Whether the endpoint may be `http://`. Default: no.
     #[serde(default)]
     pub allow_http: bool,
+    /// Server-side encryption of objects. Default: the bucket's own.
+    #[serde(default)]
+    pub encryption: Option<StoreEncryption>,
+    /// The KMS key of [`StoreEncryption::Kms`] and [`StoreEncryption::DualKms`]. Default: the account's own.
+    #[serde(default)]
+    pub kms_key_id: Option<String>,
+    /// Whether KMS encryption uses a bucket key. Default: the bucket's own setting.
+    #[serde(default)]
+    pub bucket_key: Option<bool>,
+    /// The key of [`StoreEncryption::Customer`]: 32 bytes in base64.
+    #[serde(default)]
+    pub customer_key: Option<Secret>,
+}
+
+/// How an S3-compatible service encrypts the objects that it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StoreEncryption {
+    /// By keys of the service.
+    #[serde(rename = "sse-s3")]
+    Service,
+    /// By a key of the key management service.
+    #[serde(rename = "sse-kms")]
+    Kms,
+    /// Twice, by a key of the key management service.
+    #[serde(rename = "dsse-kms")]
+    DualKms,
+    /// By a key that comes with every request, and that the service does not keep.
+    #[serde(rename = "sse-c")]
+    Customer,
 }
 
 impl StoreSettings {
@@ -38,6 +67,10 @@ impl StoreSettings {
             access_key_id: None,
             secret_access_key: None,
             allow_http: false,
+            encryption: None,
+            kms_key_id: None,
+            bucket_key: None,
+            customer_key: None,
         }
     }
 }

@@ -301,6 +301,11 @@ fn check(key: BlockKey, value: &[u8]) -> Result<(Header, &[u8]), String> {
     Ok((header, stored))
 }
 
+/// Whether a stored block says that it is encrypted.
+pub(super) fn is_encrypted(value: &[u8]) -> bool {
+    value.get(2).is_some_and(|cipher| *cipher != Cipher::None as u8)
+}
+
 /// Checks and decodes a stored block; the error says what is wrong with it, or with its key.
 pub(super) fn decode(key: BlockKey, value: &[u8], keys: &Keyring) -> Result<Block, Unreadable> {
     let (header, stored) = check(key, value)?;

@@ -145,12 +145,13 @@ impl RocksLog {
     /// Counts since the log was opened, and gauges as they stand. Lists the log's folder.
     #[must_use]
     pub fn stats(&self) -> LogStats {
-        let Shared { queue, tail, counters, poisoned, settings, .. } = &*self.0.shared;
+        let Shared { queue, tail, counters, poisoned, settings, keys, .. } = &*self.0.shared;
         let (queued_appends, queued_bytes) = queue.load();
         LogStats {
             queued_appends: queued_appends as u64,
             queued_bytes: queued_bytes as u64,
             cache_bytes: tail.bytes() as u64,
+            locked_keys: keys.locked_count() as u64,
             producers: self.0.shared.producers.lock().len() as u64,
             poisoned: poisoned.load(Relaxed),
             disk_bytes: folder_bytes(&settings.path),

@@ -63,6 +63,9 @@ impl Reader<'_> {
             Unreadable::Corrupt(reason) => corrupt(entry.key, reason),
             Unreadable::Key(why) => self.shared.key_failure(self.shard.stream, why),
         })?;
+        if format::is_encrypted(&value) {
+            Counters::count(&self.shared.counters.decrypted_blocks, 1);
+        }
         self.shared.recent.insert(self.shard, block.clone());
         Ok(Some(block))
     }
