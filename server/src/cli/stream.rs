@@ -7,10 +7,10 @@ use clap::Subcommand;
 use millrace_client::proto::{CreateStreamRequest, OverQuota, ShardQuota, Stream, UpdateStreamRequest};
 use serde::Serialize;
 
-use super::stream_keys::{EncryptionView, RewrapView, rewrapped_text};
 use super::confirm::{ConfirmArgs, confirm};
 use super::limit::Limit;
 use super::output::{OutputArgs, bytes, bytes_per_second, count, duration, facts, records_per_second, table, time};
+use super::stream_keys::{EncryptionView, RewrapView, rewrapped_text};
 use super::{Endpoint, Failure, Result};
 
 /// Create, show, change and delete streams.

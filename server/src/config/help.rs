@@ -25,11 +25,20 @@ const MEANINGS: &[(&str, &str)] = &[
     ("store.access_key_id", "the S3 access key's id; AWS_ACCESS_KEY_ID is read too"),
     ("store.secret_access_key", "the S3 access key's secret; AWS_SECRET_ACCESS_KEY is read too"),
     ("store.allow_http", "whether the endpoint may be http://"),
-    ("store.encryption", "server-side encryption of objects: sse-s3, sse-kms, dsse-kms or sse-c; the bucket's own when not set"),
+    (
+        "store.encryption",
+        "server-side encryption of objects: sse-s3, sse-kms, dsse-kms or sse-c; the bucket's own when not set",
+    ),
     ("store.kms_key_id", "the KMS key of sse-kms and dsse-kms; the account's default when not set"),
-    ("store.bucket_key", "whether sse-kms uses a bucket key, which spares calls to KMS; the bucket's own setting when not set"),
+    (
+        "store.bucket_key",
+        "whether sse-kms uses a bucket key, which spares calls to KMS; the bucket's own setting when not set",
+    ),
     ("store.customer_key", "the key of sse-c: 32 bytes in base64; the store keeps no copy of it"),
-    ("encryption.master_key_file", "a file of master keys, 32 bytes in base64 each; the first wraps, older ones follow it"),
+    (
+        "encryption.master_key_file",
+        "a file of master keys, 32 bytes in base64 each; the first wraps, older ones follow it",
+    ),
     ("encryption.master_key", "the same text as such a file's, for an environment that holds secrets"),
     ("encryption.vault_url", "a Vault or OpenBao server, whose transit engine then has the master key"),
     ("encryption.vault_mount", "where the transit engine is mounted"),

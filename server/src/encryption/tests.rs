@@ -148,8 +148,7 @@ async fn a_token_file_is_read_for_each_call() {
     let (_, addr) = serve().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
-    let settings =
-        EncryptionSettings { vault_token: None, vault_token_file: Some(path.clone()), ..settings(addr) };
+    let settings = EncryptionSettings { vault_token: None, vault_token_file: Some(path.clone()), ..settings(addr) };
     let (vault, key) = (master(&settings), KeyMaterial::new([7; 32]));
     assert!(vault.wrap(&key, b"").await.unwrap_err().to_string().contains("token file"));
     std::fs::write(&path, "s.wrong").unwrap();

@@ -119,7 +119,8 @@ impl VaultTransit {
             let is_retryable = status != StatusCode::BAD_REQUEST;
             return Err(if away { self.unreachable(reason) } else { self.refused(reason, is_retryable) });
         }
-        let answer = parsed.map_err(|error| self.refused(format_args!("its answer is not as expected: {error}"), true))?;
+        let answer =
+            parsed.map_err(|error| self.refused(format_args!("its answer is not as expected: {error}"), true))?;
         answer.data.ok_or_else(|| self.refused("its answer has no data", true))
     }
 

@@ -55,7 +55,9 @@ async fn probe(master: &dyn MasterKey) -> Check {
     };
     match unwrapped {
         Ok(found) if found == key => Check::good(NAME, format!("{} wraps and unwraps", master.id())),
-        Ok(_) => Check::bad(NAME, format!("{} unwraps another key", master.id()), "use a transit key that is not derived"),
+        Ok(_) => {
+            Check::bad(NAME, format!("{} unwraps another key", master.id()), "use a transit key that is not derived")
+        }
         Err(error) => Check::bad(NAME, error.to_string(), "encrypted streams are locked until it can be used"),
     }
 }
@@ -73,7 +75,8 @@ mod tests {
         let path = folder.path().join("master.key");
         std::fs::write(&path, "0123456789abcdef".repeat(4)).unwrap();
         let settings = EncryptionSettings { master_key_file: Some(path.clone()), ..EncryptionSettings::default() };
-        for (mode, verdict) in [(0o400, Verdict::Good), (0o600, Verdict::Good), (0o640, Verdict::Bad), (0o404, Verdict::Bad)]
+        for (mode, verdict) in
+            [(0o400, Verdict::Good), (0o600, Verdict::Good), (0o640, Verdict::Bad), (0o404, Verdict::Bad)]
         {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let checks = check(&settings).await;
