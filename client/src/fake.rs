@@ -208,6 +208,20 @@ impl StreamService for Fake {
         Err(Status::unimplemented("not scripted"))
     }
 
+    async fn rotate_stream_key(
+        &self,
+        _: Request<v1::RotateStreamKeyRequest>,
+    ) -> Result<Response<v1::RotateStreamKeyResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn rewrap_stream_keys(
+        &self,
+        _: Request<v1::RewrapStreamKeysRequest>,
+    ) -> Result<Response<v1::RewrapStreamKeysResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
     async fn delete_stream(&self, _: Request<DeleteStreamRequest>) -> Result<Response<DeleteStreamResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }

@@ -7,6 +7,7 @@ mod limits;
 mod bad_records;
 mod disk;
 mod store;
+mod encryption;
 mod exports;
 mod subscribe;
 mod deploy;

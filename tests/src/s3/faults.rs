@@ -35,6 +35,7 @@ pub struct Faults {
     plan: Mutex<Option<Plan>>,
     injected: Mutex<BTreeMap<Fault, u32>>,
     read_only: AtomicBool,
+    puts: Mutex<Vec<BTreeMap<String, String>>>,
 }
 
 impl Faults {
@@ -58,6 +59,16 @@ impl Faults {
     #[must_use]
     pub fn injected(&self) -> BTreeMap<Fault, u32> {
         self.injected.lock().clone()
+    }
+
+    /// The headers of every object that was put, faults or not.
+    #[must_use]
+    pub fn puts(&self) -> Vec<BTreeMap<String, String>> {
+        self.puts.lock().clone()
+    }
+
+    pub(super) fn note_put(&self, headers: BTreeMap<String, String>) {
+        self.puts.lock().push(headers);
     }
 
     pub(super) fn is_read_only(&self) -> bool {

@@ -115,6 +115,10 @@ async fn serve(socket: TcpStream, service: S3Service, faults: Arc<Faults>) {
 
 /// Answers one request, or breaks it as the plan says. An error closes the connection without an answer.
 async fn answer(request: Request<Incoming>, service: &S3Service, faults: &Faults) -> io::Result<Response<Body>> {
+    if *request.method() == Method::PUT {
+        let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        faults.note_put(request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect());
+    }
     let writes = matches!(*request.method(), Method::PUT | Method::POST | Method::DELETE);
     if writes && faults.is_read_only() {
         return Ok(refusal(403, "AccessDenied"));

@@ -12,6 +12,7 @@ use super::*;
 use crate::log::conformance::{ALL, HandClock, assert_numbered, in_time, numbered, put, range, read_all, shard};
 
 mod faults;
+mod encrypted;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
