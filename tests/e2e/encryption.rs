@@ -42,7 +42,8 @@ fn holding(folder: &Path, needle: &str) -> Vec<PathBuf> {
 /// Lines with a text in the data and as the partition key, which no codec takes apart: each is another one.
 fn put(site: &Site, stream: &str, marker: &str, ids: std::ops::Range<u32>) {
     let file = site.folder().join("marked.jsonl");
-    let lines = ids.map(|id| format!("{{\"id\":{id},\"key\":\"{marker}-key-{id}\",\"secret\":\"{marker}-data-{id}\"}}\n"));
+    let lines =
+        ids.map(|id| format!("{{\"id\":{id},\"key\":\"{marker}-key-{id}\",\"secret\":\"{marker}-data-{id}\"}}\n"));
     std::fs::write(&file, lines.collect::<String>()).expect("the test's folder can be written");
     let _said = site.run(&["put", stream, text(&file), "--key-field", "key"]).ok();
 }
@@ -103,9 +104,11 @@ fn no_text_of_an_encrypted_stream_is_found_in_the_data_folder() {
     let row = &cli::sql(&site.server, "select encrypted, key_version from system.streams where stream = 'hidden'")[0];
     assert_eq!((&row["encrypted"], &row["key_version"]), (&Value::Bool(true), &Value::from(1)));
     let metrics = site.server.http_get("/metrics").1;
-    assert!(metrics.lines().any(|line| {
-        line.strip_prefix("millrace_log_decrypted_blocks_total ").is_some_and(|count| count != "0")
-    }));
+    assert!(
+        metrics.lines().any(|line| {
+            line.strip_prefix("millrace_log_decrypted_blocks_total ").is_some_and(|count| count != "0")
+        })
+    );
     let _proof = site.run(&["verify", "hidden"]).ok();
 }
 
@@ -171,9 +174,7 @@ fn another_master_key_locks_the_encrypted_stream_alone_and_the_right_one_opens_i
     let id = describe(&site, "hidden")["encryption"]["keys"][0]["master_key_id"].clone();
     let file = site.folder().join("line.jsonl");
     std::fs::write(&file, "{\"id\":1}\n").expect("the test's folder can be written");
-    for arguments in
-        [&["put", "hidden", text(&file)][..], &["tail", "hidden", "--from", "trim-horizon", "-n", "1"]]
-    {
+    for arguments in [&["put", "hidden", text(&file)][..], &["tail", "hidden", "--from", "trim-horizon", "-n", "1"]] {
         let refused = site.run(arguments).failed();
         let told = format!("{}{}", refused.stdout, refused.stderr);
         assert!(told.contains("data key 1") && told.contains(id.as_str().expect("an id")), "{told}");
