@@ -22,6 +22,13 @@ pub enum Kind {
         /// When to try again.
         retry_after: Duration,
     },
+    /// There is no room for more until something is removed; nothing was stored.
+    Exhausted {
+        /// What has no room, for programs: such as `DISK_FULL`.
+        reason: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Another writer was faster; read again and retry.
     Conflict,
     /// A part that the server needs fails or is closing; retry with back-off.
@@ -100,7 +107,7 @@ impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self.kind, Kind::Throttled { .. } | Kind::Conflict | Kind::Unavailable)
+        matches!(self.kind, Kind::Throttled { .. } | Kind::Exhausted { .. } | Kind::Conflict | Kind::Unavailable)
     }
 }
 

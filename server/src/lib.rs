@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod metrics;
+pub mod disk;
 pub mod config;
 pub mod api;
 pub mod encryption;

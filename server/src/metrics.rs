@@ -2,9 +2,12 @@
 //!
 //! Names are `millrace_<module>_<what>_<unit>`, with labels from bounded sets (stream, shard, delivery, table).
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
@@ -12,6 +15,16 @@ use prometheus::{
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     registry: Registry,
+    described: Arc<Mutex<Vec<Described>>>,
+}
+
+/// A metric as it was registered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Vec<String>,
 }
 
 /// From a tenth of a millisecond to about 13 s, each bound twice the one before.
@@ -32,6 +45,11 @@ impl Metrics {
     /// # Panics
     /// When its names are taken: that is a bug that every start of the process shows.
     pub fn register<C: Collector + Clone + 'static>(&self, collector: C) -> C {
+        let described = collector.desc().into_iter().map(|desc| Described {
+            name: desc.fq_name.clone(),
+            labels: desc.variable_labels.clone(),
+        });
+        self.described.lock().extend(described);
         self.registry.register(Box::new(collector.clone())).expect("a metric's name is registered once");
         collector
     }
@@ -71,6 +89,19 @@ impl Metrics {
     pub fn latency(&self, name: &str, help: &str) -> Histogram {
         let options = HistogramOpts::new(name, help).buckets(LATENCY_SECONDS.to_vec());
         self.register(Histogram::with_opts(options).expect("a metric's name is a literal"))
+    }
+
+    /// Durations in seconds, by label.
+    #[must_use]
+    pub fn latencies(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(LATENCY_SECONDS.to_vec());
+        self.register(HistogramVec::new(options, labels).expect("a metric's name is a literal"))
+    }
+
+    /// Every metric that is registered, whether it has a value yet or not: its name and its labels.
+    #[must_use]
+    pub fn described(&self) -> Vec<Described> {
+        self.described.lock().clone()
     }
 
     /// All metrics in Prometheus' text format.

@@ -12,8 +12,8 @@ use axum::routing::get;
 
 use crate::metrics::Metrics;
 
-/// Says why the process is not ready; `Ok` when it is.
-pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+/// Says that the process is ready, and what a reader of that should know; or why it is not.
+pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync>;
 
 /// The routes of the HTTP side.
 pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
@@ -25,7 +25,7 @@ pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
     match readiness().await {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(ready) => (StatusCode::OK, format!("{ready}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }

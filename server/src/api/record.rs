@@ -127,7 +127,7 @@ async fn take_put(streams: &Streams, window: &Room, request: v1::PutRequest) -> 
     let (stream, put) = parse(request)?;
     let bytes = usize::try_from(put.records.iter().map(PutRecord::size).sum::<u64>()).unwrap_or(usize::MAX);
     let _place = window.enter(bytes).await;
-    let in_process = streams.room().enter(bytes).await;
+    let in_process = streams.enter(&stream, bytes).await?;
     let put = streams.begin_put(&stream, put, in_process).await?;
     Ok(InFlight { put, _place })
 }
@@ -165,16 +165,17 @@ fn answer(fates: Vec<PutResult>) -> v1::PutResponse {
 
 fn put_error(PutFailure { kind: failed, message, shard }: PutFailure) -> v1::PutError {
     use v1::put_error::Kind;
+    // Rounded up, and never 0, which would ask for a retry at once.
+    let millis = |time: Duration| u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
     let (kind, retry_after_ms) = match failed {
         PutFailureKind::Invalid => (Kind::Invalid, 0),
-        // Rounded up, and never 0, which would ask for a retry at once.
-        PutFailureKind::Throttled { retry_after } => {
-            (Kind::Throttled, u64::try_from(retry_after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX).max(1))
-        }
+        PutFailureKind::Throttled { retry_after } => (Kind::Throttled, millis(retry_after)),
         PutFailureKind::Unavailable => (Kind::Unavailable, 0),
         PutFailureKind::SequenceTooOld => (Kind::SequenceTooOld, 0),
         PutFailureKind::SequenceReused => (Kind::SequenceReused, 0),
         PutFailureKind::ExpectationFailed { .. } => (Kind::ExpectationFailed, 0),
+        PutFailureKind::DiskFull { retry_after } => (Kind::DiskFull, millis(retry_after)),
+        PutFailureKind::StreamFull { retry_after } => (Kind::StreamFull, millis(retry_after)),
     };
     let next_offset = match failed {
         PutFailureKind::ExpectationFailed { next_offset } => Some(next_offset.0),

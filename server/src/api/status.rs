@@ -21,7 +21,7 @@ impl From<Error> for Status {
         let about = error.objects().iter().map(|(noun, name)| ((*noun).to_owned(), name.clone()));
         let mut details = ErrorDetails::with_error_info(reason, DOMAIN, about.collect::<HashMap<_, _>>());
         match error.kind() {
-            Kind::Throttled { retry_after } => drop(details.set_retry_info(Some(*retry_after))),
+            Kind::Throttled { retry_after } | Kind::Exhausted { retry_after, .. } => drop(details.set_retry_info(Some(*retry_after))),
             Kind::Unavailable | Kind::Conflict => drop(details.set_retry_info(Some(RETRY_AFTER))),
             _ => {}
         }
@@ -43,6 +43,7 @@ const fn code_of(kind: &Kind) -> (Code, &'static str) {
         Kind::AlreadyExists => (Code::AlreadyExists, "ALREADY_EXISTS"),
         Kind::FailedPrecondition => (Code::FailedPrecondition, "FAILED_PRECONDITION"),
         Kind::Throttled { .. } => (Code::ResourceExhausted, "THROTTLED"),
+        Kind::Exhausted { reason, .. } => (Code::ResourceExhausted, *reason),
         Kind::Conflict => (Code::Aborted, "CONFLICT"),
         Kind::Unavailable => (Code::Unavailable, "UNAVAILABLE"),
         Kind::DataLoss => (Code::DataLoss, "DATA_LOSS"),

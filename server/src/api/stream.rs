@@ -30,7 +30,7 @@ impl StreamHandler {
     /// A stream with the first page of its shards.
     fn describe(&self, stream: &StreamState) -> v1::Stream {
         let (shards, next_shards_page_token) = self.page(stream, 0, PAGE_SIZE_MAX as usize);
-        let held = stream.held().into_iter().map(|held| v1::Held {
+        let held = stream.holding().by.into_iter().map(|held| v1::Held {
             delivery: held.delivery,
             records: held.records,
             bytes: held.bytes,

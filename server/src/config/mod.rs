@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::DeliverySettings;
+use crate::disk::DiskSettings;
 use crate::encryption::EncryptionSettings;
 use crate::query::QuerySettings;
 use crate::streams::StreamSettings;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// The process's own log lines.
     pub logging: LoggingSettings,
+    /// The disk that the data folder lies on, and when it counts as full.
+    pub disk: DiskSettings,
     /// The object store that tables and exports lie in.
     pub store: StoreOptions,
     /// The log of records.
@@ -58,6 +61,7 @@ impl Default for Settings {
             http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
             drain_timeout: Duration::from_secs(20),
             logging: LoggingSettings::default(),
+            disk: DiskSettings::default(),
             store: StoreOptions::default(),
             log: LogOptions::default(),
             encryption: EncryptionSettings::default(),

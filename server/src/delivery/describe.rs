@@ -80,7 +80,7 @@ impl Deliveries {
 
     fn held(&self, delivery: &str, stream: &str) -> Option<Held> {
         let stream = self.parts().streams.get(&stream.parse().ok()?).ok()?;
-        stream.held().into_iter().find(|held| held.delivery == delivery)
+        stream.holding().by.into_iter().find(|held| held.delivery == delivery)
     }
 
     pub(super) fn describe_entry(&self, entry: &Entry) -> Described {

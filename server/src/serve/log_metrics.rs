@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_storage::log::LogStats;
+use millrace_storage::log::{Distribution, LogStats};
 use millrace_storage::log::rocks::RocksLog;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, Metric, MetricFamily, MetricType};
@@ -11,30 +11,37 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, Metric, MetricFamily,
 #[derive(Debug, Clone)]
 pub(super) struct LogCollector {
     log: Arc<RocksLog>,
-    /// The registry asks for the first name, to tell collectors apart.
-    desc: Desc,
+    /// Of every family that it gives.
+    descs: Arc<[Desc]>,
 }
 
 impl LogCollector {
     pub(super) fn new(log: Arc<RocksLog>) -> Self {
-        let (name, help) = ("millrace_log_appends_total".to_owned(), "Durable appends".to_owned());
-        let desc = Desc::new(name, help, Vec::new(), std::collections::HashMap::new());
-        Self { log, desc: desc.expect("the name is a literal") }
+        let families = of_log(&LogStats::default()).into_iter().chain([of_process(0)]);
+        let descs = families.map(|family| {
+            let (name, help) = (family.name().to_owned(), family.help().to_owned());
+            Desc::new(name, help, Vec::new(), std::collections::HashMap::new()).expect("the name is a literal")
+        });
+        Self { log, descs: descs.collect() }
     }
 }
 
 impl Collector for LogCollector {
     fn desc(&self) -> Vec<&Desc> {
-        vec![&self.desc]
+        self.descs.iter().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = of_log(&self.log.stats());
         if let Some(bytes) = resident_bytes() {
-            families.push(gauge("process_resident_memory_bytes", "Resident memory of the process", bytes));
+            families.push(of_process(bytes));
         }
         families
     }
+}
+
+fn of_process(resident_bytes: u64) -> MetricFamily {
+    gauge("process_resident_memory_bytes", "Resident memory of the process", resident_bytes)
 }
 
 fn of_log(stats: &LogStats) -> Vec<MetricFamily> {
@@ -73,6 +80,8 @@ fn of_log(stats: &LogStats) -> Vec<MetricFamily> {
         gauge("millrace_log_disk_bytes", "Bytes of the log's files", stats.disk_bytes),
         gauge("millrace_log_poisoned", "1 after a failed sync stopped appends", stats.poisoned.into()),
         sync_time(stats),
+        distribution("millrace_log_group_bytes", "Bytes that each group wrote with one sync", &stats.group_bytes),
+        distribution("millrace_log_group_appends", "Appends that each group made durable", &stats.group_appends),
     ]
 }
 
@@ -93,6 +102,25 @@ fn sync_time(stats: &LogStats) -> MetricFamily {
     let mut metric = Metric::default();
     metric.set_histogram(histogram);
     family("millrace_log_sync_seconds", "Time of each group's write and sync", MetricType::HISTOGRAM, metric)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are doubles")]
+fn distribution(name: &str, help: &str, values: &Distribution) -> MetricFamily {
+    let mut cumulative = 0;
+    let buckets = values.buckets.iter().map(|(upper, count)| {
+        cumulative += count;
+        let mut metric = Bucket::default();
+        metric.set_cumulative_count(cumulative);
+        metric.set_upper_bound(*upper as f64);
+        metric
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(values.count);
+    histogram.set_sample_sum(values.sum as f64);
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    family(name, help, MetricType::HISTOGRAM, metric)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are doubles")]

@@ -9,6 +9,7 @@ mod log_metrics;
 mod stores;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use logging::start_logging;
 use crate::api::{self, Services};
 use crate::config::Settings;
 use crate::delivery::Deliveries;
+use crate::disk::{Disk, Space};
 use crate::encryption;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -91,11 +93,13 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let stores = Stores::open(&settings, data_dir.path(), &metrics).await?;
     let (log, meta, data_keys) = (stores.log(), stores.meta(), stores.data_keys());
     let streams = Streams::open_with_keys(log, meta, data_keys, settings.streams.clone(), &metrics).await?;
+    let disk = disk(&settings, data_dir.path(), &metrics);
+    streams.guard_disk(disk.clone());
     let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics).await?;
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let services = Services { streams, deliveries, catalog, queries: Arc::new(queries) };
-    let parts = Parts { data_dir, stores, services, drain_timeout: settings.drain_timeout };
+    let parts = Parts { data_dir, stores, disk, services, drain_timeout: settings.drain_timeout };
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
     let stop = CancellationToken::new();
     tokio::spawn(encryption::keep_unlocked(parts.stores.data_keys(), stop.clone()));
@@ -103,6 +107,11 @@ pub async fn start(settings: Settings) -> Result<Running> {
     tracing::info!(%grpc_addr, %http_addr, data_dir = %parts.data_dir.path().display(), "serving");
     let task = tokio::spawn(parts.run(servers, stop.clone()));
     Ok(Running { grpc_addr, http_addr, stop, task })
+}
+
+fn disk(settings: &Settings, folder: &Path, metrics: &Metrics) -> Disk {
+    let folder = folder.to_path_buf();
+    Disk::new(settings.disk.clone(), move || Space::of(&folder), metrics)
 }
 
 fn queries(
@@ -122,6 +131,7 @@ fn queries(
 struct Parts {
     data_dir: DataDir,
     stores: Stores,
+    disk: Disk,
     services: Services,
     drain_timeout: Duration,
 }
@@ -152,8 +162,9 @@ impl Parts {
         let routes = api::routes(&self.services, &health)
             .map_err(|error| Error::new(Kind::Internal, format_args!("the wire's descriptors are wrong: {error}")))?;
         let serving = Arc::new(AtomicBool::new(true));
-        let readiness = self.stores.readiness(Arc::clone(&serving));
+        let readiness = self.stores.readiness(Arc::clone(&serving), self.disk.clone());
         let (grpc_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(self.disk.clone().run(stop.clone()));
         let retention = self.services.streams.clone().run_retention(stop.clone());
         Ok(Servers {
             health,

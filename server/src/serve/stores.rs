@@ -19,6 +19,7 @@ use super::log_metrics::LogCollector;
 use crate::api::http::Readiness;
 use crate::config::Settings;
 use crate::delivery::{Deliveries, DeliverySettings};
+use crate::disk::Disk;
 use crate::encryption;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -80,11 +81,13 @@ impl Stores {
         &self.catalog
     }
 
-    /// Ready while the server serves, the log takes writes and the meta store answers.
-    pub(super) fn readiness(&self, serving: Arc<AtomicBool>) -> Readiness {
+    /// Ready while the server serves, the log takes writes and the meta store answers. A full disk is no reason to send
+    /// readers elsewhere: the answer only tells of it.
+    pub(super) fn readiness(&self, serving: Arc<AtomicBool>, disk: Disk) -> Readiness {
         let (log, meta) = (Arc::clone(&self.log), Arc::clone(&self.meta));
         Arc::new(move || {
-            let (log, meta, serving) = (Arc::clone(&log), Arc::clone(&meta), Arc::clone(&serving));
+            let (log, meta, serving, disk) =
+                (Arc::clone(&log), Arc::clone(&meta), Arc::clone(&serving), disk.clone());
             Box::pin(async move {
                 if !serving.load(Ordering::Relaxed) {
                     return Err("the server is draining".to_owned());
@@ -92,7 +95,8 @@ impl Stores {
                 if log.stats().poisoned {
                     return Err("the log stopped taking writes after a failed sync".to_owned());
                 }
-                keys::get(&*meta, &StreamIdKey).await.map(drop).map_err(|error| error.to_string())
+                keys::get(&*meta, &StreamIdKey).await.map_err(|error| error.to_string())?;
+                Ok(disk.check().map_or_else(|full| format!("ready to read; {full}"), |()| "ready".to_owned()))
             })
         })
     }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_storage::log::{self, AppendTicket, NewRecord, Offset, ShardId};
+use prometheus::Histogram;
 
 use super::StreamName;
+use super::admit::{Admitted, InFlight};
 use super::conditions::{Expect, Put, PutConditions, failure, settle_from_closed};
 use super::hash_key;
 use super::options::Rejected;
@@ -81,6 +83,16 @@ pub enum PutFailureKind {
         /// What it is.
         next_offset: Offset,
     },
+    /// The server's disk is at its mark; nothing was stored.
+    DiskFull {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The stream holds what it may; nothing was stored.
+    StreamFull {
+        /// When to try again.
+        retry_after: Duration,
+    },
 }
 
 /// The fate of one record.
@@ -90,12 +102,13 @@ pub type PutResult = Result<Placed, PutFailure>;
 #[must_use = "records may be acknowledged only after `durable` returned"]
 #[derive(Debug)]
 pub struct PendingPut {
-    streams: Streams,
     /// Each record's failure so far; those in a group are set by it.
     results: Vec<PutResult>,
     appends: Vec<Append>,
     began: Instant,
+    latency: Histogram,
     _place: Place,
+    _in_flight: Option<InFlight>,
 }
 
 /// The records of a put that go to one shard.
@@ -125,16 +138,12 @@ impl Streams {
     pub async fn put(&self, stream: &StreamName, put: impl Into<Put>) -> Result<Vec<PutResult>> {
         let put = put.into();
         let bytes = put.records.iter().map(PutRecord::size).sum::<u64>();
-        let place = self.room().try_enter(usize::try_from(bytes).unwrap_or(usize::MAX)).ok_or_else(|| {
-            self.metrics().rejected("put_in_flight_bytes_max", 1);
-            let max = self.settings().put_in_flight_bytes_max;
-            Error::unavailable(format_args!("puts of {max} are not yet durable, which is the limit; try again"))
-        })?;
+        let place = self.try_enter(stream, usize::try_from(bytes).unwrap_or(usize::MAX))?;
         Ok(self.begin_put(stream, put, place).await?.durable().await)
     }
 
     /// Queues records in the log. Puts that begin one after the other keep that order within each shard.
-    /// `place` is theirs in [`Streams::room`], for as long as they are in flight.
+    /// `place` is theirs, by [`Streams::enter`], for as long as they are in flight.
     ///
     /// # Errors
     /// Where the stream is missing or the put as a whole breaks a limit; nothing is stored then.
@@ -142,13 +151,15 @@ impl Streams {
         let began = Instant::now();
         let stream = self.get(stream)?;
         check_put(&put.records, self.settings()).map_err(|rejected| self.reject(rejected))?;
+        // Before the gate: who moves shards must not wait for who waits for quota.
+        let Admitted { refused, in_flight } = self.admit(&stream, &put).await?;
         // Held until the log has the records in its order: who moves shards waits for that, and then for an append of its own.
         let _gate = stream.gate.read().await;
         if stream.deleted.is_cancelled() {
             return Err(stream.is_deleted());
         }
         let conditions = put.conditions;
-        let (mut results, groups) = self.group(&stream, put, began)?;
+        let (mut results, groups) = self.group(&stream, put, began, refused)?;
         let mut appends = Vec::with_capacity(groups.len());
         for Group { shard, indexes, bytes, records } in groups {
             let PutConditions { producer, expect } = conditions;
@@ -158,7 +169,8 @@ impl Streams {
                 Err(error) => fail(&mut results, &indexes, &shard, &error),
             }
         }
-        Ok(PendingPut { streams: self.clone(), results, appends, began, _place: place })
+        let latency = stream.metrics.put_latency.clone();
+        Ok(PendingPut { results, appends, began, latency, _place: place, _in_flight: in_flight })
     }
 
     /// Checks each record; gives the hash keys of those that are left to store.
@@ -178,12 +190,27 @@ impl Streams {
         (results, keys)
     }
 
-    /// Splits a put by shard, and takes each shard's quota. Synchronous: it holds locks.
-    fn group(&self, stream: &StreamState, put: Put, now: Instant) -> Result<(Vec<PutResult>, Vec<Group>)> {
+    /// Splits a put by shard, and takes each shard's quota, unless records are `refused` already: then that of the others
+    /// is taken. Synchronous: it holds locks.
+    fn group(
+        &self,
+        stream: &StreamState,
+        put: Put,
+        now: Instant,
+        refused: Option<Vec<Option<PutFailure>>>,
+    ) -> Result<(Vec<PutResult>, Vec<Group>)> {
         let topology = stream.topology();
-        let (mut results, keys) = self.hash_keys(stream, &topology, &put);
+        let (mut results, mut keys) = self.hash_keys(stream, &topology, &put);
         if let Some(expect) = put.conditions.expect {
             check_expect(stream, &topology, expect, &keys, &results)?;
+        }
+        let quota_is_taken = refused.is_some();
+        for (index, failure) in refused.into_iter().flatten().enumerate() {
+            // What is settled already is not refused.
+            if let Some(failure) = failure.filter(|_| keys[index].is_some()) {
+                keys[index] = None;
+                results[index] = Err(failure);
+            }
         }
         let Put { records, conditions } = put;
         let mut groups: Vec<Group> = Vec::new();
@@ -205,14 +232,18 @@ impl Streams {
             groups[group].records.push(NewRecord { partition_key: partition_key.into(), data });
         }
         for group in &mut groups {
-            take_quota(group, conditions.is_whole(), stream.name(), now, &mut results);
+            if quota_is_taken {
+                group.bytes = group.records.iter().map(|record| record.bytes() as u64).sum();
+            } else {
+                take_quota(group, conditions.is_whole(), stream.name(), now, &mut results);
+            }
         }
         groups.retain(|group| !group.records.is_empty());
         Ok((results, groups))
     }
 
     /// Checks one record; gives its hash key.
-    fn hash_key_of(&self, record: &PutRecord, record_bytes_max: u64) -> Result<u128, Rejected> {
+    pub(super) fn hash_key_of(&self, record: &PutRecord, record_bytes_max: u64) -> Result<u128, Rejected> {
         let chars_max = self.settings().partition_key_chars_max as usize;
         let key = &record.partition_key;
         if key.is_empty() {
@@ -312,17 +343,19 @@ fn take_quota(group: &mut Group, whole: bool, stream: &StreamName, now: Instant,
     drop(incoming);
     let Some(retry_after) = denied else { return };
     shard.metrics.throttled_in.inc_by((group.records.len() - taken) as u64);
-    let message = format!(
-        "shard {} of stream {stream} is over its quota; retry in {} ms",
-        shard.id(),
-        retry_after.as_millis().max(1)
-    );
+    let failure = over_quota(&shard, stream, retry_after);
     for index in &group.indexes[taken..] {
-        let kind = PutFailureKind::Throttled { retry_after };
-        results[*index as usize] = Err(PutFailure { kind, message: message.clone(), shard: Some(shard.id()) });
+        results[*index as usize] = Err(failure.clone());
     }
     group.indexes.truncate(taken);
     group.records.truncate(taken);
+}
+
+/// The fate of a record that its shard's quota denies.
+pub(super) fn over_quota(shard: &ShardState, stream: &StreamName, retry_after: Duration) -> PutFailure {
+    let (id, wait_ms) = (shard.id(), retry_after.as_millis().max(1));
+    let message = format!("shard {id} of stream {stream} is over its quota; retry in {wait_ms} ms");
+    PutFailure { kind: PutFailureKind::Throttled { retry_after }, message, shard: Some(id) }
 }
 
 fn fail(results: &mut [PutResult], indexes: &[u32], shard: &ShardState, error: &millrace_storage::log::Error) {
@@ -352,7 +385,7 @@ impl PendingPut {
                 Err(error) => fail(&mut self.results, &indexes, &shard, &error),
             }
         }
-        self.streams.metrics().put_latency.observe(self.began.elapsed().as_secs_f64());
+        self.latency.observe(self.began.elapsed().as_secs_f64());
         self.results
     }
 }
@@ -364,6 +397,8 @@ impl From<PutFailure> for Error {
             PutFailureKind::SequenceTooOld | PutFailureKind::ExpectationFailed { .. } => Kind::FailedPrecondition,
             PutFailureKind::Throttled { retry_after } => Kind::Throttled { retry_after },
             PutFailureKind::Unavailable => Kind::Unavailable,
+            PutFailureKind::DiskFull { retry_after } => Kind::Exhausted { reason: "DISK_FULL", retry_after },
+            PutFailureKind::StreamFull { retry_after } => Kind::Exhausted { reason: "STREAM_FULL", retry_after },
         };
         let error = Self::new(kind, failure.message);
         match failure.shard {

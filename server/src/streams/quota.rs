@@ -111,9 +111,15 @@ impl Account {
 
     /// Opens the account for one batch; records are taken from it one by one.
     pub(super) fn incoming(&self, now: Instant) -> Incoming<'_> {
+        self.incoming_within(now, Duration::ZERO)
+    }
+
+    /// As [`Self::incoming`], for a batch that may wait so long. What it takes is its own at once, and the account may owe
+    /// afterwards: who comes later waits longer.
+    pub(super) fn incoming_within(&self, now: Instant, wait_max: Duration) -> Incoming<'_> {
         let mut buckets = self.buckets.lock();
         buckets.refill(now);
-        Incoming { buckets, denied: None }
+        Incoming { buckets, wait_max, wait: Duration::ZERO, denied: None }
     }
 
     /// Whether a read may begin; else how long until it may.
@@ -137,16 +143,23 @@ impl Account {
 /// The account while one batch takes from it. Holds its lock: must not be kept across an await.
 pub(super) struct Incoming<'a> {
     buckets: parking_lot::MutexGuard<'a, Buckets>,
+    wait_max: Duration,
+    wait: Duration,
     denied: Option<Duration>,
 }
 
 impl Incoming<'_> {
-    /// How long until the first denied record fits; `None` where none was denied.
+    /// How long the batch must wait before what it took is there.
+    pub(super) const fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    /// How long until the first denied record may be taken; `None` where none was denied.
     pub(super) const fn denied(&self) -> Option<Duration> {
         self.denied
     }
 
-    /// Takes one record of so many bytes; else says how long until it fits. Once one is denied, all after it are, so that
+    /// Takes one record of so many bytes; else says how long until it may be. Once one is denied, all after it are, so that
     /// the records of a shard keep their order.
     pub(super) fn take(&mut self, bytes: u64) -> Result<(), Duration> {
         if let Some(wait) = self.denied {
@@ -162,10 +175,12 @@ impl Incoming<'_> {
         let buckets = &mut *self.buckets;
         let wait_of = |bucket: &Option<Bucket>, amount| bucket.as_ref().map_or(Duration::ZERO, |b| b.wait(amount));
         let wait = wait_of(&buckets.in_bytes, bytes).max(wait_of(&buckets.in_records, records));
-        if wait > Duration::ZERO {
+        if wait > self.wait_max {
+            let wait = wait - self.wait_max;
             self.denied = Some(wait);
             return Err(wait);
         }
+        self.wait = self.wait.max(wait);
         for (bucket, amount) in [(&mut buckets.in_bytes, bytes), (&mut buckets.in_records, records)] {
             if let Some(bucket) = bucket {
                 bucket.level -= amount;
@@ -227,6 +242,34 @@ mod tests {
         assert_eq!(account.incoming(start).take(5000), Ok(()));
         assert_eq!(account.incoming(start).take(5000), Err(5 * SECOND));
         assert_eq!(account.incoming(start + 5 * SECOND).take(5000), Ok(()));
+    }
+
+    #[test]
+    fn an_idle_shard_saves_up_its_burst_and_no_more() {
+        let start = Instant::now();
+        for (burst, at_once) in [(SECOND / 10, 100), (SECOND, 1000), (10 * SECOND, 10_000)] {
+            let account = Account::new(ShardQuota { burst, ..quota(0, 1000, 0) }, 1, start);
+            let mut batch = account.incoming(start + 3600 * SECOND);
+            assert!((0..at_once).all(|_| batch.take(1).is_ok()), "{burst:?}");
+            assert!(batch.take(1).is_err(), "{burst:?}");
+        }
+    }
+
+    #[test]
+    fn who_may_wait_takes_in_turn_and_a_large_record_is_not_passed() {
+        let start = Instant::now();
+        let account = Account::new(quota(100, 0, 0), 1, start);
+        let take = |bytes: u64, wait_max: Duration| {
+            let mut batch = account.incoming_within(start, wait_max);
+            batch.take(bytes).map(|()| batch.wait())
+        };
+        assert_eq!(take(100, 10 * SECOND), Ok(Duration::ZERO));
+        assert_eq!(take(100, 10 * SECOND), Ok(SECOND));
+        assert_eq!(take(1, 10 * SECOND), Ok(SECOND + SECOND / 100), "a small one waits behind the large one");
+        assert_eq!(take(1, Duration::ZERO), Err(SECOND + SECOND / 50), "who does not wait does not overtake");
+        // At the bound and one past it.
+        assert_eq!(take(99, 2 * SECOND), Ok(2 * SECOND));
+        assert_eq!(take(1, 2 * SECOND), Err(SECOND / 100), "until its wait is short enough");
     }
 
     #[test]

@@ -89,6 +89,7 @@ impl Streams {
         position: Position,
         limit: ReadLimit,
     ) -> Result<ShardRecords> {
+        let began = Instant::now();
         let stream = self.get(stream)?;
         let shard = &*stream.shard(shard)?;
         let limit = self.read_limit(limit).map_err(|rejected| self.reject(rejected))?;
@@ -109,6 +110,8 @@ impl Streams {
         }
         let mut read = read_shard(&**self.log(), shard, from, limit).await?;
         read.end = end_at(&stream.topology(), shard, read.next_offset);
+        stream.readers.get.read(read.millis_behind_latest);
+        stream.metrics.get_latency.observe(began.elapsed().as_secs_f64());
         Ok(read)
     }
 

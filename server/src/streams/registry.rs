@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use millrace_storage::encryption::{KeyStore, KeyVersion, MasterKeys, NewKey};
@@ -26,8 +26,10 @@ use super::options::{Rejected, StreamMode, StreamOptions, StreamSpec};
 use super::quota::{OverQuota, ShardQuota};
 use super::reshard::{self, Ask, By};
 use super::room::Room;
+use super::sampled::{Sample, Samples};
 use super::settings::StreamSettings;
 use super::state::StreamState;
+use crate::disk::Disk;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 
@@ -50,6 +52,9 @@ struct Inner {
     stopping: CancellationToken,
     /// For the bytes of all puts in flight.
     room: Room,
+    /// For the bytes of puts that wait for quota; a part of those in `room`.
+    delayed: Room,
+    disk: OnceLock<Disk>,
 }
 
 impl Streams {
@@ -78,7 +83,7 @@ impl Streams {
         settings: StreamSettings,
         metrics: &Metrics,
     ) -> Result<Self> {
-        let stream_metrics = StreamMetrics::new(metrics, settings.metric_shards_max);
+        let stream_metrics = StreamMetrics::new(metrics, &settings);
         let mut by_name = BTreeMap::new();
         let shards = keys::scan::<ShardMetaKey>(&*meta).await?;
         for (key, stored) in keys::scan::<StreamKey>(&*meta).await? {
@@ -98,20 +103,27 @@ impl Streams {
             let from = shards.partition_point(|(shard, _)| shard.shard.stream < id);
             let to = shards.partition_point(|(shard, _)| shard.shard.stream <= id);
             let topology = reshard::load(&name, &stored.value, &spec, &shards[from..to], &stream_metrics)?;
-            let state = StreamState::new(id, name.clone(), created_at, spec, topology);
+            let room = Room::new(settings.stream_in_flight_bytes_max.as_u64());
+            let counts = stream_metrics.stream(&name);
+            let state = StreamState::new(id, name.clone(), created_at, spec, topology, room, counts);
             by_name.insert(name, Arc::new(state));
         }
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             log,
             meta,
             keys: data_keys,
             room: Room::new(settings.put_in_flight_bytes_max.as_u64()),
+            delayed: Room::new(settings.delay_bytes_max.as_u64()),
+            disk: OnceLock::new(),
             settings,
             metrics: stream_metrics,
             by_name: RwLock::new(by_name),
             changes: tokio::sync::Mutex::default(),
             stopping: CancellationToken::new(),
-        })))
+        });
+        let source: Weak<Inner> = Arc::downgrade(&inner);
+        inner.metrics.sampled.sample(source);
+        Ok(Self(inner))
     }
 
     /// Creates a stream.
@@ -161,7 +173,9 @@ impl Streams {
     fn insert(&self, name: &StreamName, value: &StreamValue, spec: StreamSpec) -> Result<Arc<StreamState>> {
         let (id, created_at) = (StreamId(value.id), Timestamp(value.created_at_ms));
         let topology = reshard::load(name, value, &spec, &[], &self.0.metrics)?;
-        let state = Arc::new(StreamState::new(id, name.clone(), created_at, spec, topology));
+        let (room, counts) =
+            (Room::new(self.0.settings.stream_in_flight_bytes_max.as_u64()), self.0.metrics.stream(name));
+        let state = Arc::new(StreamState::new(id, name.clone(), created_at, spec, topology, room, counts));
         self.0.by_name.write().insert(name.clone(), Arc::clone(&state));
         Ok(state)
     }
@@ -234,7 +248,7 @@ impl Streams {
         meta.commit(Vec::new(), writes).await?;
         self.0.keys.destroyed(state.id()).await;
         self.0.by_name.write().remove(name);
-        self.0.metrics.remove(name, state.topology().next_id());
+        self.0.metrics.remove(name);
         tracing::info!(stream = %name, "deleted a stream");
         Ok(())
     }
@@ -329,6 +343,20 @@ impl Streams {
         &self.0.stopping
     }
 
+    /// Refuses puts from now on while this disk is full.
+    pub fn guard_disk(&self, disk: Disk) {
+        // A second guard would be a bug, and the first one guards.
+        let _ = self.0.disk.set(disk);
+    }
+
+    pub(super) fn disk(&self) -> Option<&Disk> {
+        self.0.disk.get()
+    }
+
+    pub(super) fn delayed(&self) -> &Room {
+        &self.0.delayed
+    }
+
     /// The room that all puts in flight share.
     #[must_use]
     pub fn room(&self) -> &Room {
@@ -357,6 +385,17 @@ impl Streams {
     pub(super) fn reject(&self, rejected: Rejected) -> Error {
         self.0.metrics.rejected(rejected.limit, 1);
         rejected.error
+    }
+}
+
+impl Samples for Inner {
+    fn samples(&self) -> Vec<Sample> {
+        let streams: Vec<_> = self.by_name.read().values().cloned().collect();
+        let sample = |stream: Arc<StreamState>| {
+            let stored_bytes = self.log.stored_bytes(stream.id());
+            Sample { stream, stored_bytes }
+        };
+        streams.into_iter().map(sample).collect()
     }
 }
 

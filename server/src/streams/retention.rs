@@ -1,8 +1,10 @@
-//! Retention: trims what is older than a stream keeps, and never what a delivery has not yet committed.
+//! Retention: trims what is older than a stream keeps, and never what a delivery has not yet committed, unless the stream
+//! says otherwise.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use millrace_storage::log::{Offset, ShardId};
+use millrace_storage::log::{Offset, ShardId, ShardKey};
 use millrace_storage::meta::keys;
 use millrace_storage::meta::keys::checkpoint::CheckpointKey;
 use millrace_storage::meta::keys::delivery::DeliveryKey;
@@ -10,11 +12,24 @@ use millrace_storage::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::Streams;
-use super::state::StreamState;
+use super::state::{Held, Holding, StreamState};
 use crate::error::Result;
 
-/// The lowest offset that a delivery still needs, by stream and shard. A shard that is missing is needed from 0 on.
-type Needed = BTreeMap<String, Vec<BTreeMap<u32, u64>>>;
+/// The deliveries of each stream.
+type Needed = BTreeMap<String, Vec<Reader>>;
+
+/// A delivery and the lowest offset that it still needs, by shard. A shard that is missing is needed from 0 on.
+#[derive(Debug)]
+struct Reader {
+    delivery: String,
+    committed: BTreeMap<u32, u64>,
+}
+
+impl Reader {
+    fn needs(&self, shard: ShardId) -> Offset {
+        Offset(self.committed.get(&shard.0).copied().unwrap_or(0))
+    }
+}
 
 impl Streams {
     /// Trims, one pass at an interval, until `stop`. A pass that fails is logged, counted and repeated.
@@ -58,15 +73,17 @@ impl Streams {
             checkpoints.into_iter().map(|(key, stored)| (key.delivery, stored.value.offsets)).collect();
         for (key, stored) in deliveries {
             let committed = offsets.remove(&key.name).unwrap_or_default();
-            needed.entry(stored.value.stream).or_default().push(committed);
+            needed.entry(stored.value.stream).or_default().push(Reader { delivery: key.name, committed });
         }
         Ok(needed)
     }
 
-    async fn retain_stream(&self, stream: &StreamState, readers: &[BTreeMap<u32, u64>], now: Timestamp) -> Result<()> {
-        let kept_ms = i64::try_from(stream.spec().retention.as_millis()).unwrap_or(i64::MAX);
+    async fn retain_stream(&self, stream: &StreamState, readers: &[Reader], now: Timestamp) -> Result<()> {
+        let spec = stream.spec();
+        let kept_ms = i64::try_from(spec.retention.as_millis()).unwrap_or(i64::MAX);
         let oldest = Timestamp(now.as_millis().saturating_sub(kept_ms));
-        let mut held = 0;
+        let readers = if spec.hold_for_deliveries { readers } else { &[] };
+        let mut holding = Holding::default();
         // Trimming must not overtake a deletion.
         let _gate = stream.gate.read().await;
         if stream.deleted.is_cancelled() {
@@ -75,22 +92,61 @@ impl Streams {
         for shard in stream.topology().shards() {
             let trim = self.log().offsets(shard.key()).start;
             let ended = self.log().offset_at(shard.key(), oldest).await?;
-            let before = ended.min(still_needed(readers, shard.id()));
-            held += ended.since(before.max(trim));
+            let needed = readers.iter().map(|reader| reader.needs(shard.id())).min();
+            let before = needed.map_or(ended, |needed| needed.min(ended));
+            self.hold(&mut holding, shard.key(), before.max(trim)..ended, readers).await?;
             if before > trim {
                 self.log().trim(shard.key(), before).await?;
-                let trimmed = self.metrics().retention_trimmed.with_label_values(&[stream.name().as_str()]);
-                trimmed.inc_by(before.since(trim));
+                stream.metrics.retention_trimmed.inc_by(before.since(trim));
                 tracing::debug!(stream = %stream.name(), shard = %shard.id(), %before, "trimmed");
             }
         }
-        let gauge = self.metrics().retention_held.with_label_values(&[stream.name().as_str()]);
-        gauge.set(i64::try_from(held).unwrap_or(i64::MAX));
+        show(stream, holding, now);
+        Ok(())
+    }
+
+    /// Adds what one shard keeps past the retention, for all and for each delivery.
+    async fn hold(
+        &self,
+        holding: &mut Holding,
+        shard: ShardKey,
+        kept: Range<Offset>,
+        readers: &[Reader],
+    ) -> Result<()> {
+        if kept.start >= kept.end {
+            return Ok(());
+        }
+        holding.records += kept.end.since(kept.start);
+        holding.bytes += self.log().stored_bytes_in(shard, kept.clone()).await?;
+        for reader in readers {
+            let from = reader.needs(shard.shard).max(kept.start);
+            if from >= kept.end {
+                continue;
+            }
+            let bytes = self.log().stored_bytes_in(shard, from..kept.end).await?;
+            let records = kept.end.since(from);
+            match holding.by.iter_mut().find(|held| held.delivery == reader.delivery) {
+                Some(held) => (held.records, held.bytes) = (held.records + records, held.bytes + bytes),
+                None => {
+                    let delivery = reader.delivery.clone();
+                    holding.by.push(Held { delivery, records, bytes, since: Timestamp(0) });
+                }
+            }
+        }
         Ok(())
     }
 }
 
-fn still_needed(readers: &[BTreeMap<u32, u64>], shard: ShardId) -> Offset {
-    let committed = readers.iter().map(|offsets| offsets.get(&shard.0).copied().unwrap_or(0));
-    Offset(committed.min().unwrap_or(u64::MAX))
+/// Puts what a pass found in place of what the last one did; who was held for before keeps the time.
+fn show(stream: &StreamState, mut holding: Holding, now: Timestamp) {
+    let mut shown = stream.holding.write();
+    for held in &mut holding.by {
+        let before = shown.by.iter().find(|before| before.delivery == held.delivery);
+        held.since = before.map_or(now, |before| before.since);
+        if before.is_none() {
+            let (delivery, records) = (&held.delivery, held.records);
+            tracing::warn!(stream = %stream.name(), delivery, records, "records are kept past the retention for a delivery");
+        }
+    }
+    *shown = holding;
 }

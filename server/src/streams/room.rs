@@ -15,6 +15,14 @@ pub struct Room {
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
+    _outer: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Two places of the same put: of a stream's share and of what all share.
+    pub(super) fn within(self, outer: Self) -> Self {
+        Self { _permit: self._permit, _outer: Some(outer._permit) }
+    }
 }
 
 impl Room {
@@ -28,14 +36,14 @@ impl Room {
     /// Waits for a place. A put that is larger than the room takes all of it.
     pub async fn enter(&self, bytes: usize) -> Place {
         let permit = Arc::clone(&self.kib).acquire_many_owned(self.kib_of(bytes)).await;
-        Place { _permit: permit.expect("the room is never closed") }
+        Place { _permit: permit.expect("the room is never closed"), _outer: None }
     }
 
     /// Takes a place where there is one now.
     #[must_use]
     pub fn try_enter(&self, bytes: usize) -> Option<Place> {
         let permit = Arc::clone(&self.kib).try_acquire_many_owned(self.kib_of(bytes)).ok()?;
-        Some(Place { _permit: permit })
+        Some(Place { _permit: permit, _outer: None })
     }
 
     fn kib_of(&self, bytes: usize) -> u32 {

@@ -61,6 +61,9 @@ pub struct StreamSettings {
     /// The most bytes of all puts that are not yet durable. A `Put` past it is refused, to be tried again; a `PutStream`
     /// waits.
     pub put_in_flight_bytes_max: ByteSize,
+    /// The most bytes of one stream's puts that are not yet durable, so that one busy stream leaves room to the others. What
+    /// becomes of a put past it is as above.
+    pub stream_in_flight_bytes_max: ByteSize,
     /// The most puts in flight on one `PutStream`.
     pub put_stream_requests_max: u32,
     /// The most bytes in flight on one `PutStream`; one put is always let in.
@@ -73,8 +76,12 @@ pub struct StreamSettings {
     pub subscribe_bytes_max: ByteSize,
     /// The most messages that wait for one subscriber.
     pub subscribe_messages_max: u32,
+    /// The most streams that metrics tell apart; the others share the label `(other)`.
+    pub metric_streams_max: u32,
     /// The most shards of a stream that metrics tell apart; the others share the label `other`.
     pub metric_shards_max: u32,
+    /// The most shards of all streams together that metrics tell apart.
+    pub metric_shards_total_max: u32,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -104,13 +111,16 @@ impl Default for StreamSettings {
             put_records_max: 500,
             put_bytes_max: ByteSize::mib(10),
             put_in_flight_bytes_max: ByteSize::mib(96),
+            stream_in_flight_bytes_max: ByteSize::mib(32),
             put_stream_requests_max: 64,
             put_stream_bytes_max: ByteSize::mib(32),
             get_records_max: 10_000,
             get_bytes_max: ByteSize::mib(10),
             subscribe_bytes_max: ByteSize::mib(1),
             subscribe_messages_max: 4,
+            metric_streams_max: 256,
             metric_shards_max: 64,
+            metric_shards_total_max: 1024,
         }
     }
 }

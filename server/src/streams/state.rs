@@ -1,6 +1,7 @@
 //! A stream as it runs: its present shards, and the gate that keeps a reshard or a deletion from overtaking puts.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use millrace_storage::log::{ShardId, StreamId};
 use millrace_storage::time::Timestamp;
@@ -8,8 +9,11 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::StreamCounts;
 use super::name::StreamName;
 use super::options::StreamSpec;
+use super::room::Room;
+use super::sampled::Readers;
 use super::topology::{Closed, ShardState, Topology};
 use crate::error::{Error, Result};
 
@@ -24,8 +28,25 @@ pub struct StreamState {
     /// Puts hold it shared from their routing until the log has them in its order; who moves shards takes it alone.
     pub(super) gate: tokio::sync::RwLock<()>,
     pub(super) deleted: CancellationToken,
+    /// For the bytes of the stream's puts in flight.
+    pub(super) room: Room,
+    /// Bytes of puts that are let in and not yet durable.
+    pub(super) in_flight_bytes: AtomicU64,
+    pub(super) metrics: StreamCounts,
+    pub(super) readers: Readers,
     /// What the retention keeps for deliveries, as its last pass found it.
-    pub(super) held: RwLock<Vec<Held>>,
+    pub(super) holding: RwLock<Holding>,
+}
+
+/// What is kept past the retention.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Records, each counted once.
+    pub records: u64,
+    /// As stored, each block counted once.
+    pub bytes: u64,
+    /// By delivery; what several need is counted for each.
+    pub by: Vec<Held>,
 }
 
 /// Records past their retention that are kept because a delivery has not committed them.
@@ -48,6 +69,8 @@ impl StreamState {
         created_at: Timestamp,
         spec: StreamSpec,
         topology: Topology,
+        room: Room,
+        metrics: StreamCounts,
     ) -> Self {
         Self {
             id,
@@ -57,7 +80,11 @@ impl StreamState {
             topology: watch::Sender::new(Arc::new(topology)),
             gate: tokio::sync::RwLock::default(),
             deleted: CancellationToken::new(),
-            held: RwLock::default(),
+            room,
+            in_flight_bytes: AtomicU64::new(0),
+            metrics,
+            readers: Readers::default(),
+            holding: RwLock::default(),
         }
     }
 
@@ -112,10 +139,10 @@ impl StreamState {
         })
     }
 
-    /// What is kept past the retention, by delivery; as of the last pass.
+    /// What is kept past the retention, as of the last pass.
     #[must_use]
-    pub fn held(&self) -> Vec<Held> {
-        self.held.read().clone()
+    pub fn holding(&self) -> Holding {
+        self.holding.read().clone()
     }
 
     /// Ends when the stream is deleted.

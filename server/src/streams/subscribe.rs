@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use futures::Stream;
 use millrace_storage::log::{Offset, ReadLimit, ShardId};
+use millrace_storage::time::Timestamp;
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -193,6 +194,7 @@ impl Follower {
         let Self { streams, stream, cursor: Cursor { shard, mut next }, sender } = self;
         let bytes_max = usize::try_from(streams.settings().subscribe_bytes_max.as_u64()).unwrap_or(usize::MAX);
         let limit = ReadLimit { records_max: streams.settings().get_records_max as usize, bytes_max };
+        let age = stream.readers.subscriber();
         let (mut tail, mut topology) = (streams.log().tail(shard.key()), stream.watch_topology());
         loop {
             tokio::select! {
@@ -215,6 +217,7 @@ impl Follower {
                 let sent = sender.send(Ok(end)).await;
                 return Ok(sent.is_ok().then_some(shard));
             }
+            age.unread();
             while let Err(wait) = shard.account().outgoing(Instant::now()) {
                 shard.metrics.throttled_out.inc();
                 tokio::time::sleep(wait).await;
@@ -222,7 +225,12 @@ impl Follower {
             let Ok(place) = sender.reserve().await else { return Ok(None) };
             let read = read_shard(&**streams.log(), &shard, next, limit).await?;
             next = read.next_offset;
-            if !read.records.is_empty() {
+            age.read(read.millis_behind_latest);
+            if let Some(last) = read.records.last() {
+                if read.millis_behind_latest == 0 {
+                    let since = Timestamp::now().as_millis() - last.arrival_time.as_millis();
+                    stream.metrics.push_latency.observe(since.max(0) as f64 / 1000.0);
+                }
                 place.send(Ok(read));
             } else if let Some(closed) = shard.closed() {
                 // Its last records were trimmed.

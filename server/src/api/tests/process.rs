@@ -76,7 +76,7 @@ async fn health_readiness_and_metrics_are_told() {
     assert_eq!(status, 200);
     for line in [
         "millrace_streams_incoming_bytes_total{shard=\"0\",stream=\"s\"} 6",
-        "millrace_streams_put_latency_seconds_count 1",
+        "millrace_streams_put_latency_seconds_count{stream=\"s\"} 1",
         "millrace_log_records_total 1",
         "millrace_log_poisoned 0",
     ] {

@@ -109,8 +109,8 @@ async fn a_throttled_shard_keeps_its_order_and_does_not_hold_up_the_others() {
     let PutFailureKind::Throttled { retry_after } = failure.kind else { panic!("{failure:?}") };
     assert!(retry_after.as_millis() <= 500, "{retry_after:?}");
     assert!(failure.message.contains("shard 0 of stream s is over its quota"), "{}", failure.message);
-    assert_eq!(world.count("millrace_streams_throttled_records_total{shard=\"0\",stream=\"s\"}"), 2);
-    assert_eq!(world.count("millrace_streams_throttled_records_total{shard=\"1\",stream=\"s\"}"), 0);
+    assert_eq!(world.count("millrace_streams_write_throttled_records_total{shard=\"0\",stream=\"s\"}"), 2);
+    assert_eq!(world.count("millrace_streams_write_throttled_records_total{shard=\"1\",stream=\"s\"}"), 0);
 }
 
 #[tokio::test]

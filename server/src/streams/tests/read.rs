@@ -100,7 +100,7 @@ async fn an_out_quota_throttles_the_read_after_it_is_used_up() {
     let error = world.streams.get_records(&name("s"), SHARD, Position::TrimHorizon, NO_LIMIT).await.unwrap_err();
     assert!(matches!(error.kind(), Kind::Throttled { retry_after } if retry_after.as_secs() >= 4), "{error:?}");
     assert!(error.objects().contains(&("shard", "0".to_owned())));
-    assert_eq!(world.count("millrace_streams_throttled_reads_total{shard=\"0\",stream=\"s\"}"), 1);
+    assert_eq!(world.count("millrace_streams_read_throttled_total{shard=\"0\",stream=\"s\"}"), 1);
 }
 
 #[tokio::test]
