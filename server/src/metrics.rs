@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// The metrics of one process, handed to each module as it opens.
@@ -45,10 +45,10 @@ impl Metrics {
     /// # Panics
     /// When its names are taken: that is a bug that every start of the process shows.
     pub fn register<C: Collector + Clone + 'static>(&self, collector: C) -> C {
-        let described = collector.desc().into_iter().map(|desc| Described {
-            name: desc.fq_name.clone(),
-            labels: desc.variable_labels.clone(),
-        });
+        let described = collector
+            .desc()
+            .into_iter()
+            .map(|desc| Described { name: desc.fq_name.clone(), labels: desc.variable_labels.clone() });
         self.described.lock().extend(described);
         self.registry.register(Box::new(collector.clone())).expect("a metric's name is registered once");
         collector

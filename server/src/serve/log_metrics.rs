@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use millrace_storage::log::{Distribution, LogStats};
 use millrace_storage::log::rocks::RocksLog;
+use millrace_storage::log::{Distribution, LogStats};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, Metric, MetricFamily, MetricType};
 

@@ -86,8 +86,7 @@ impl Stores {
     pub(super) fn readiness(&self, serving: Arc<AtomicBool>, disk: Disk) -> Readiness {
         let (log, meta) = (Arc::clone(&self.log), Arc::clone(&self.meta));
         Arc::new(move || {
-            let (log, meta, serving, disk) =
-                (Arc::clone(&log), Arc::clone(&meta), Arc::clone(&serving), disk.clone());
+            let (log, meta, serving, disk) = (Arc::clone(&log), Arc::clone(&meta), Arc::clone(&serving), disk.clone());
             Box::pin(async move {
                 if !serving.load(Ordering::Relaxed) {
                     return Err("the server is draining".to_owned());

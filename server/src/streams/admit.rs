@@ -122,12 +122,7 @@ impl Streams {
 
     /// Takes quota for each record in order, and waits until it is there. Who takes first is served first, whatever the
     /// size: quota that a record waits for is already its own.
-    async fn wait_for_quota(
-        &self,
-        stream: &StreamState,
-        put: &Put,
-        bytes: u64,
-    ) -> Result<Vec<Option<PutFailure>>> {
+    async fn wait_for_quota(&self, stream: &StreamState, put: &Put, bytes: u64) -> Result<Vec<Option<PutFailure>>> {
         let place = self.delayed().try_enter(usize::try_from(bytes).unwrap_or(usize::MAX));
         let wait_max = if place.is_some() { self.settings().delay_time_max } else { Duration::ZERO };
         let (refused, wait) = self.take_quota(stream, put, wait_max);
@@ -147,12 +142,7 @@ impl Streams {
 
     /// Takes quota, shard by shard; gives the refusals and the longest wait. Records that break a rule are passed over, for
     /// the routing to refuse.
-    fn take_quota(
-        &self,
-        stream: &StreamState,
-        put: &Put,
-        wait_max: Duration,
-    ) -> (Vec<Option<PutFailure>>, Duration) {
+    fn take_quota(&self, stream: &StreamState, put: &Put, wait_max: Duration) -> (Vec<Option<PutFailure>>, Duration) {
         let records = &put.records;
         let (topology, record_bytes_max) = (stream.topology(), stream.spec().record_bytes_max);
         let mut of_shard: HashMap<usize, Vec<usize>> = HashMap::new();
