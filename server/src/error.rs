@@ -17,6 +17,8 @@ pub enum Kind {
     AlreadyExists,
     /// The object's state forbids it; change that first.
     FailedPrecondition,
+    /// The caller lost its lease on a shard: another may hold it, and what the caller has in hand is not its to note.
+    StaleLease,
     /// A quota is used up; the same request may succeed after the time.
     Throttled {
         /// When to try again.

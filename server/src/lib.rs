@@ -9,6 +9,7 @@ pub mod config;
 pub mod api;
 pub mod encryption;
 pub mod streams;
+pub mod groups;
 pub mod transform;
 pub mod delivery;
 pub mod query;

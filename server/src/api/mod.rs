@@ -4,6 +4,7 @@ mod status;
 pub mod http;
 mod stream;
 mod record;
+mod group;
 mod delivery;
 mod table;
 mod flight;
@@ -13,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 
 use millrace_proto::v1::delivery_service_server::{self, DeliveryServiceServer};
+use millrace_proto::v1::group_service_server::{self, GroupServiceServer};
 use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
 use millrace_proto::v1::stream_service_server::{self, StreamServiceServer};
 use millrace_proto::v1::table_service_server::{self, TableServiceServer};
@@ -24,6 +26,7 @@ use tonic_health::server::HealthReporter;
 pub use status::DOMAIN;
 
 use crate::delivery::Deliveries;
+use crate::groups::Groups;
 use crate::query::QueryEngine;
 use crate::streams::Streams;
 
@@ -32,6 +35,8 @@ use crate::streams::Streams;
 pub struct Services {
     /// Streams and their records.
     pub streams: Streams,
+    /// Consumer groups.
+    pub groups: Groups,
     /// Deliveries.
     pub deliveries: Deliveries,
     /// The tables' catalog.
@@ -41,10 +46,11 @@ pub struct Services {
 }
 
 /// The services that report their health, by their gRPC names; the empty name is the whole server.
-const SERVICE_NAMES: [&str; 6] = [
+const SERVICE_NAMES: [&str; 7] = [
     "",
     stream_service_server::SERVICE_NAME,
     record_service_server::SERVICE_NAME,
+    group_service_server::SERVICE_NAME,
     delivery_service_server::SERVICE_NAME,
     table_service_server::SERVICE_NAME,
     flight::SERVICE_NAME,
@@ -79,6 +85,10 @@ pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, to
                 .max_decoding_message_size(put_bytes_max)
                 .max_encoding_message_size(read_bytes_max),
         )
+        .add_service(GroupServiceServer::new(group::GroupHandler::new(
+            services.groups.clone(),
+            services.streams.clone(),
+        )))
         .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(services.deliveries.clone())))
         .add_service(TableServiceServer::new(table::TableHandler::new(services.catalog.clone())))
         .add_service(flight::FlightSql::service(Arc::clone(&services.queries)));

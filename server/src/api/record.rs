@@ -184,7 +184,7 @@ fn put_error(PutFailure { kind: failed, message, shard }: PutFailure) -> v1::Put
     v1::PutError { kind: kind.into(), message, shard: shard.map(|shard| shard.0), retry_after_ms, next_offset }
 }
 
-fn position(position: Option<v1::Position>) -> Result<Position, Status> {
+pub(super) fn position(position: Option<v1::Position>) -> Result<Position, Status> {
     use v1::position::Position as Wire;
     match position.and_then(|position| position.position) {
         Some(Wire::TrimHorizon(_)) => Ok(Position::TrimHorizon),

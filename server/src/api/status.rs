@@ -44,6 +44,7 @@ const fn code_of(kind: &Kind) -> (Code, &'static str) {
         Kind::NotFound => (Code::NotFound, "NOT_FOUND"),
         Kind::AlreadyExists => (Code::AlreadyExists, "ALREADY_EXISTS"),
         Kind::FailedPrecondition => (Code::FailedPrecondition, "FAILED_PRECONDITION"),
+        Kind::StaleLease => (Code::FailedPrecondition, "STALE_LEASE"),
         Kind::Throttled { .. } => (Code::ResourceExhausted, "THROTTLED"),
         Kind::Exhausted { reason, .. } => (Code::ResourceExhausted, *reason),
         Kind::Conflict => (Code::Aborted, "CONFLICT"),

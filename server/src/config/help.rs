@@ -75,6 +75,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("streams.subscribe_bytes_max", "the most bytes of one message to a subscriber; one record is always given"),
     ("streams.subscribe_messages_max", "the most messages that wait for one subscriber"),
     ("streams.metric_shards_max", "the most shards of a stream that metrics tell apart"),
+    ("groups.stream_groups_max", "the most consumer groups of one stream"),
+    ("groups.members_max", "the most members of one group"),
+    ("groups.lease_ttl", "a group's member that is silent for so long loses its shards to others; at least 100ms"),
+    ("groups.hand_over_timeout", "how long a member may finish its work on a shard that is to move to another"),
     (
         "delivery.memory_bytes_max",
         "memory for converted records of all deliveries that are not committed; at least 16 MiB",

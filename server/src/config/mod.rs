@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::DeliverySettings;
 use crate::disk::DiskSettings;
 use crate::encryption::EncryptionSettings;
+use crate::groups::GroupSettings;
 use crate::query::QuerySettings;
 use crate::streams::StreamSettings;
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub encryption: EncryptionSettings,
     /// Streams and their limits.
     pub streams: StreamSettings,
+    /// Consumer groups and their limits.
+    pub groups: GroupSettings,
     /// Deliveries and their limits.
     pub delivery: DeliverySettings,
     /// SQL and its limits.
@@ -66,6 +69,7 @@ impl Default for Settings {
             log: LogOptions::default(),
             encryption: EncryptionSettings::default(),
             streams: StreamSettings::default(),
+            groups: GroupSettings::default(),
             delivery: DeliverySettings::default(),
             query: QuerySettings::default(),
         }

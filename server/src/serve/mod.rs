@@ -28,6 +28,7 @@ use crate::delivery::Deliveries;
 use crate::disk::{Disk, Space};
 use crate::encryption;
 use crate::error::{Error, Kind, Result};
+use crate::groups::{Groups, Monotonic};
 use crate::metrics::Metrics;
 use crate::query::{QueryEngine, system_tables};
 use crate::streams::Streams;
@@ -95,10 +96,12 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let streams = Streams::open_with_keys(log, meta, data_keys, settings.streams.clone(), &metrics).await?;
     let disk = disk(&settings, data_dir.path(), &metrics);
     streams.guard_disk(disk.clone());
+    let groups =
+        Groups::open(&streams, stores.meta(), settings.groups.clone(), Monotonic::system(), &metrics).await?;
     let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics).await?;
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
-    let services = Services { streams, deliveries, catalog, queries: Arc::new(queries) };
+    let services = Services { streams, groups, deliveries, catalog, queries: Arc::new(queries) };
     let parts = Parts { data_dir, stores, disk, services, drain_timeout: settings.drain_timeout };
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
     let stop = CancellationToken::new();
@@ -147,6 +150,7 @@ struct Servers {
     http: JoinHandle<Result<()>>,
     http_stop: CancellationToken,
     retention: JoinHandle<()>,
+    groups: JoinHandle<()>,
 }
 
 impl Parts {
@@ -174,6 +178,7 @@ impl Parts {
             http: tokio::spawn(listen::serve_http(http, api::http::router(metrics, readiness), http_stop.clone())),
             http_stop,
             retention: tokio::spawn(retention),
+            groups: tokio::spawn(self.services.groups.clone().run(stop.clone())),
         })
     }
 
@@ -202,6 +207,7 @@ impl Parts {
         self.services.deliveries.close().await;
         // A task that was aborted or failed has nothing left to tell here.
         let _ = servers.retention.await;
+        let _ = servers.groups.await;
         let closed = self.stores.close().await;
         servers.http_stop.cancel();
         if !servers.http.is_finished() {

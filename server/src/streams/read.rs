@@ -134,7 +134,7 @@ impl Streams {
     }
 
     /// The offset that a position means now.
-    pub(super) async fn resolve(&self, stream: &StreamState, shard: &ShardState, position: Position) -> Result<Offset> {
+    pub(crate) async fn resolve(&self, stream: &StreamState, shard: &ShardState, position: Position) -> Result<Offset> {
         let readable = self.log().offsets(shard.key());
         match position.first_wanted() {
             Position::TrimHorizon => Ok(readable.start),
