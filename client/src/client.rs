@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace_proto::v1;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{Admin, Consumer, Error, Producer, ProducerSettings, PutRecord, Result};
+use crate::{Admin, Consumer, Error, GroupConsumer, Producer, ProducerSettings, PutRecord, Result};
 
 /// Where a server listens unless told otherwise.
 pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7070";
@@ -121,7 +121,14 @@ impl Client {
         Consumer::new(self.records(), self.admin())
     }
 
-    /// The control plane: streams, deliveries, tables.
+    /// A member of a consumer group of a stream, with default settings. The group comes into being with its first member.
+    pub fn group_consumer(&self, stream: impl Into<String>, group: impl Into<String>) -> GroupConsumer {
+        let groups = v1::group_service_client::GroupServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        GroupConsumer::new(groups, self.records(), stream.into(), group.into())
+    }
+
+    /// The control plane: streams, consumer groups, deliveries, tables.
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(&self.channel, MESSAGE_BYTES_MAX)

@@ -1,11 +1,12 @@
 //! The client of Millrace, for services that put records, read them, administer the server or ask it in SQL.
 //!
-//! A [`Client`] is one lazy connection that clones share. It gives four handles:
+//! A [`Client`] is one lazy connection that clones share. It gives five handles:
 //!
 //! | handle | does |
 //! |---|---|
 //! | [`Producer`] | puts records: batched, pipelined, bounded in memory, each with its own result |
 //! | [`Consumer`] | reads records: pushed by the server, resumed after a broken connection without gap or repeat |
+//! | [`GroupConsumer`] | shares a stream's shards with the other members of its group, and goes on where the group was |
 //! | [`Admin`] | streams, deliveries, tables, pipeline files |
 //! | `Query` | SQL answers as Arrow batches (feature `query`) |
 //!
@@ -30,6 +31,7 @@ mod error;
 mod record;
 mod producer;
 mod consumer;
+mod group;
 mod admin;
 #[cfg(feature = "query")]
 mod query;
@@ -40,6 +42,7 @@ pub use admin::Admin;
 pub use client::{Client, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE};
 pub use consumer::{Consumer, Page, Position, Subscription};
 pub use error::{Error, Kind, Result};
+pub use group::{Checkpointing, GroupBatch, GroupConsumer, GroupSettings};
 pub use millrace_proto::v1 as proto;
 pub use producer::{Producer, ProducerSettings, PutFuture, RetrySettings};
 #[cfg(feature = "query")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use millrace_proto::v1;
+use millrace_proto::{aggregate, v1};
 
 pub use millrace_proto::v1::Placed;
 
@@ -54,6 +54,8 @@ pub struct Record {
     pub shard: u32,
     /// Its place in the shard: dense, ascending.
     pub offset: u64,
+    /// Its number within the aggregate at that offset, from 0; `None` for a record that is no part of one.
+    pub sub_sequence: Option<u32>,
     /// When the server appended it, to the millisecond; never falls within a shard.
     pub arrival_time: SystemTime,
     /// The key it was put with.
@@ -68,10 +70,26 @@ impl Record {
             stream: Arc::clone(stream),
             shard,
             offset: record.offset,
+            sub_sequence: None,
             arrival_time: system_time(record.arrival_time_ms),
             partition_key: record.partition_key,
             data: record.data,
         }
+    }
+
+    /// The user records of an aggregate of the Kinesis Producer Library, or of a producer of ours that aggregates, in their
+    /// order and each with its [`Self::sub_sequence`]; the record itself where it is none.
+    #[must_use]
+    pub fn user_records(self) -> Vec<Self> {
+        let Some(parts) = aggregate::unpack(&self.data) else { return vec![self] };
+        let parts = (0..).zip(parts).map(|(sub, part)| Self {
+            sub_sequence: Some(sub),
+            // The keys within an aggregate are UTF-8, or it is none.
+            partition_key: String::from_utf8_lossy(&part.partition_key).into_owned(),
+            data: part.data,
+            ..self.clone()
+        });
+        parts.collect()
     }
 }
 

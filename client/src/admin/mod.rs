@@ -3,15 +3,17 @@
 //! [`Error::may_have_applied`](crate::Error::may_have_applied).
 
 mod streams;
+mod groups;
 mod deliveries;
 mod tables;
 
 use millrace_proto::v1::delivery_service_client::DeliveryServiceClient;
+use millrace_proto::v1::group_service_client::GroupServiceClient;
 use millrace_proto::v1::stream_service_client::StreamServiceClient;
 use millrace_proto::v1::table_service_client::TableServiceClient;
 use tonic::transport::Channel;
 
-/// Streams, deliveries, tables and pipeline files. Cheap to clone.
+/// Streams, consumer groups, deliveries, tables and pipeline files. Cheap to clone.
 ///
 /// ```no_run
 /// # async fn example(client: millrace_client::Client) -> Result<(), millrace_client::Error> {
@@ -26,6 +28,7 @@ use tonic::transport::Channel;
 #[derive(Debug, Clone)]
 pub struct Admin {
     streams: StreamServiceClient<Channel>,
+    groups: GroupServiceClient<Channel>,
     deliveries: DeliveryServiceClient<Channel>,
     tables: TableServiceClient<Channel>,
 }
@@ -33,7 +36,9 @@ pub struct Admin {
 impl Admin {
     pub(crate) fn new(channel: &Channel, message_bytes_max: usize) -> Self {
         let (streams, deliveries, tables) = (channel.clone(), channel.clone(), channel.clone());
+        let groups = GroupServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max);
         Self {
+            groups,
             streams: StreamServiceClient::new(streams).max_decoding_message_size(message_bytes_max),
             deliveries: DeliveryServiceClient::new(deliveries).max_decoding_message_size(message_bytes_max),
             tables: TableServiceClient::new(tables).max_decoding_message_size(message_bytes_max),

@@ -9,6 +9,7 @@ mod stream;
 mod stream_keys;
 mod put;
 mod tail;
+mod group;
 mod delivery;
 mod table;
 mod sql;
@@ -58,6 +59,7 @@ enum Command {
     Stream(stream::StreamArgs),
     Put(put::PutArgs),
     Tail(tail::TailArgs),
+    Group(group::GroupArgs),
     Delivery(delivery::DeliveryArgs),
     Table(table::TableArgs),
     Sql(sql::SqlArgs),
@@ -92,6 +94,7 @@ impl Command {
             Self::Stream(args) => stream::run(args, endpoint).await,
             Self::Put(args) => put::run(args, endpoint).await,
             Self::Tail(args) => tail::run(args, endpoint).await,
+            Self::Group(args) => group::run(args, endpoint).await,
             Self::Delivery(args) => delivery::run(args, endpoint).await,
             Self::Table(args) => table::run(args, endpoint).await,
             Self::Sql(args) => sql::run(args, endpoint).await,

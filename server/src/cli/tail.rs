@@ -1,5 +1,7 @@
 //! `millrace tail`: prints a stream's records as they come.
 
+mod member;
+
 use std::io::{BufWriter, Write, stdout};
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -24,13 +26,21 @@ Examples:
   millrace tail flights --from trim-horizon -n 10     the ten oldest
   millrace tail flights --from 15m --output json      of the last quarter of an hour, with their places
   millrace tail flights --from 2026-11-23T08:00:00Z --shard 0
-  millrace tail flights --from 4711 --shard 0         from an offset")]
+  millrace tail flights --from 4711 --shard 0         from an offset
+  millrace tail flights --group billing               as a member of a consumer group, where the group was")]
 pub(super) struct TailArgs {
     /// The stream's name.
     stream: String,
     /// Where to start: trim-horizon, latest, an offset, a time in RFC 3339, or how long ago (15m, 2h).
     #[arg(long, value_name = "POSITION", default_value = "latest")]
     from: From,
+    /// Read as a member of this consumer group: members share the shards, and what was printed is noted. A group that is not
+    /// there comes into being, and begins at --from.
+    #[arg(long, value_name = "NAME", conflicts_with = "shard")]
+    group: Option<String>,
+    /// Take aggregates of the Kinesis Producer Library apart into their records. A group's member always does.
+    #[arg(long)]
+    deaggregate: bool,
     /// Only this shard; otherwise all, in no order between them.
     #[arg(long)]
     shard: Option<u32>,
@@ -43,7 +53,7 @@ pub(super) struct TailArgs {
 
 /// A position as a flag's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct From(Position);
+pub(super) struct From(pub(super) Position);
 
 impl FromStr for From {
     type Err = String;
@@ -74,6 +84,8 @@ struct RecordView<'a> {
     stream: &'a str,
     shard: u32,
     offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_sequence: Option<u32>,
     arrival_time: String,
     partition_key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,30 +96,58 @@ struct RecordView<'a> {
 }
 
 pub(super) async fn run(args: TailArgs, endpoint: &Endpoint) -> Result<()> {
+    if let Some(group) = &args.group {
+        return member::run(&args, group, endpoint).await;
+    }
     let consumer = endpoint.client()?.consumer();
     let From(position) = args.from;
     let mut records = match args.shard {
         Some(shard) => consumer.subscribe_shard(&args.stream, shard, position).await?,
         None => consumer.subscribe(&args.stream, position).await?,
     };
-    let mut out = BufWriter::new(stdout());
-    let mut left = args.records.unwrap_or(u64::MAX);
-    while left > 0 {
+    let mut out = Printer::new(&args);
+    while out.left > 0 {
         let Some(record) = records.next().await? else { break };
-        write(&mut out, &record, args.output.output)?;
-        left -= 1;
+        out.print(record)?;
         // Flush only when nothing more is at hand: a burst is written at once, a single record without delay.
-        while left > 0 {
+        while out.left > 0 {
             let Some(Some(record)) = StreamExt::next(&mut records).now_or_never() else { break };
-            write(&mut out, &record?, args.output.output)?;
-            left -= 1;
+            out.print(record?)?;
         }
         out.flush()?;
     }
     Ok(())
 }
 
-fn write(out: &mut impl Write, record: &Record, format: Format) -> Result<()> {
+/// Writes records until as many are written as were asked for.
+struct Printer {
+    out: BufWriter<std::io::Stdout>,
+    format: Format,
+    deaggregate: bool,
+    left: u64,
+}
+
+impl Printer {
+    fn new(args: &TailArgs) -> Self {
+        let (out, left) = (BufWriter::new(stdout()), args.records.unwrap_or(u64::MAX));
+        Self { out, format: args.output.output, deaggregate: args.deaggregate, left }
+    }
+
+    fn print(&mut self, record: Record) -> std::io::Result<()> {
+        let records = if self.deaggregate { record.user_records() } else { vec![record] };
+        for record in records.iter().take(usize::try_from(self.left).unwrap_or(usize::MAX)) {
+            write(&mut self.out, record, self.format)?;
+            self.left -= 1;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn write(out: &mut impl Write, record: &Record, format: Format) -> std::io::Result<()> {
     match format {
         Format::Table => {
             out.write_all(&record.data)?;
@@ -129,6 +169,7 @@ fn view(record: &Record) -> RecordView<'_> {
         stream: &record.stream,
         shard: record.shard,
         offset: record.offset,
+        sub_sequence: record.sub_sequence,
         arrival_time: DateTime::<Utc>::from(record.arrival_time).to_rfc3339_opts(SecondsFormat::Millis, true),
         partition_key: &record.partition_key,
         data,
@@ -160,6 +201,7 @@ mod tests {
             stream: "flights".into(),
             shard: 1,
             offset: 2,
+            sub_sequence: None,
             arrival_time: UNIX_EPOCH,
             partition_key: "UA".into(),
             data: data.into(),

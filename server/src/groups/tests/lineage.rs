@@ -70,17 +70,3 @@ async fn a_reset_to_the_oldest_begins_with_the_parents_again() {
     assert_eq!(world.held("a").await, [0]);
     assert_eq!(*world.checkpoint("a", child, 2).await.unwrap_err().kind(), Kind::StaleLease);
 }
-
-#[tokio::test]
-async fn what_is_known_of_a_shard_goes_when_the_stream_has_it_no_more() {
-    let world = World::new(1).await;
-    world.put(0, 2).await;
-    world.join("a").await;
-    world.streams.split_shard(&stream(), ShardId(0), None).await.unwrap();
-    let parent = world.streams.get(&stream()).unwrap().shard(ShardId(0)).unwrap();
-    world.log.trim(parent.key(), Offset(2)).await.unwrap();
-    world.streams.retain(millrace_storage::time::Timestamp::now()).await.unwrap();
-    world.groups.tick().await;
-    assert_eq!(world.held("a").await, [1, 2]);
-    assert_eq!(world.meta.scan(b"group-checkpoint/").await.unwrap().len(), 2);
-}
