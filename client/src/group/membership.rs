@@ -135,14 +135,13 @@ impl Membership {
 
     /// Ends the member. Where that fails, the server ends it by itself.
     pub(super) async fn leave(&self) {
-        let request = LeaveGroupRequest {
-            stream: self.stream.clone(),
-            group: self.group.clone(),
-            member: self.member.clone(),
-        };
+        let request =
+            LeaveGroupRequest { stream: self.stream.clone(), group: self.group.clone(), member: self.member.clone() };
         match timeout(LEAVE_TIME_MAX, async { self.groups.clone().leave_group(request).await }).await {
             Ok(Ok(_)) => {}
-            left => tracing::warn!(stream = %self.stream, group = %self.group, ?left, "the group was not left in order"),
+            left => {
+                tracing::warn!(stream = %self.stream, group = %self.group, ?left, "the group was not left in order")
+            }
         }
     }
 }

@@ -124,8 +124,11 @@ impl Cursor {
         let done = self.next;
         let (stream, shard) = (&self.stream, self.shard);
         let records = push.records.into_iter().map(|record| Record::from_wire(stream, shard, record));
-        let mut records: Vec<Record> =
-            if self.settings.deaggregate { records.flat_map(Record::user_records).collect() } else { records.collect() };
+        let mut records: Vec<Record> = if self.settings.deaggregate {
+            records.flat_map(Record::user_records).collect()
+        } else {
+            records.collect()
+        };
         // A record that is not taken apart is either processed or not.
         let sub = |record: &Record| record.sub_sequence.unwrap_or(u32::MAX);
         records.retain(|record| (record.offset, sub(record)) >= (done.offset, done.sub));

@@ -18,11 +18,7 @@ use super::worker::{Order, Worker, is_stale};
 use super::{Calls, GroupConsumer};
 use crate::{Error, Kind, Result};
 
-pub(super) async fn run<H, F, E>(
-    consumer: GroupConsumer,
-    shutdown: impl Future<Output = ()>,
-    handler: H,
-) -> Result<()>
+pub(super) async fn run<H, F, E>(consumer: GroupConsumer, shutdown: impl Future<Output = ()>, handler: H) -> Result<()>
 where
     H: Fn(GroupBatch) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), E>> + Send + 'static,

@@ -83,7 +83,8 @@ async fn the_place_after_a_record_is_the_next_record() {
 fn an_aggregate_becomes_its_user_records_and_anything_else_stays() {
     let whole = Record::from_wire(&"s".into(), 3, push().records.remove(1));
     let parts = whole.clone().user_records();
-    let seen: Vec<_> = parts.iter().map(|part| (part.sub_sequence, part.partition_key.as_str(), &part.data[..])).collect();
+    let seen: Vec<_> =
+        parts.iter().map(|part| (part.sub_sequence, part.partition_key.as_str(), &part.data[..])).collect();
     assert_eq!(seen, [(Some(0), "k", &b"a"[..]), (Some(1), "k", b"b"), (Some(2), "k", b"c")]);
     assert!(parts.iter().all(|part| (part.shard, part.offset, part.arrival_time) == (3, 6, whole.arrival_time)));
     let mut data = whole.data.to_vec();

@@ -158,7 +158,8 @@ fn after(token: String) -> Result<Option<(StreamId, GroupName)>> {
         let (stream, group) = token.split_once('/')?;
         Some((StreamId(stream.parse().ok()?), GroupName::try_from(group.to_owned()).ok()?))
     };
-    let token = read(&token).ok_or_else(|| Error::invalid("the page token is not one of ours").in_field("page_token"))?;
+    let token =
+        read(&token).ok_or_else(|| Error::invalid("the page token is not one of ours").in_field("page_token"))?;
     Ok(Some(token))
 }
 

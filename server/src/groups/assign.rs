@@ -61,7 +61,8 @@ pub(super) fn plan(members: &[MemberId], shards: &[Workable]) -> Plan {
     }
     // Whoever lacks the most comes first, so that the first shards to be free go where they are missed.
     for shard in free {
-        let Some((lacks, member)) = open.iter_mut().max_by_key(|(lacks, _)| *lacks).filter(|(lacks, _)| *lacks > 0) else {
+        let Some((lacks, member)) = open.iter_mut().max_by_key(|(lacks, _)| *lacks).filter(|(lacks, _)| *lacks > 0)
+        else {
             break;
         };
         *lacks -= 1;

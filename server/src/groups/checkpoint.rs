@@ -27,7 +27,8 @@ impl Groups {
         }
         let value = outcome?;
         group.lock().slots.entry(lease.shard).or_default().note(&value);
-        if shards::of_one(&self.0.streams, &group.stream, lease.shard).is_some_and(|shard| shard.is_finished(at.offset)) {
+        if shards::of_one(&self.0.streams, &group.stream, lease.shard).is_some_and(|shard| shard.is_finished(at.offset))
+        {
             self.rebalance_or_later(&group).await;
         }
         Ok(())

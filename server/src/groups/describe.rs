@@ -127,7 +127,8 @@ impl Groups {
     async fn millis_behind(&self, key: ShardKey, from: Offset) -> Result<u64> {
         let limit = ReadLimit { records_max: 1, bytes_max: 1 };
         let records = self.0.streams.log().read(key, from, limit).await?;
-        let behind = |arrival: Timestamp| u64::try_from(Timestamp::now().as_millis() - arrival.as_millis()).unwrap_or(0);
+        let behind =
+            |arrival: Timestamp| u64::try_from(Timestamp::now().as_millis() - arrival.as_millis()).unwrap_or(0);
         Ok(records.first().map_or(0, |record| behind(record.arrival_time)))
     }
 }

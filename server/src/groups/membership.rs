@@ -142,9 +142,8 @@ impl Groups {
         let held = {
             let mut state = group.lock();
             let slot = state.slots.get_mut(&lease.shard);
-            let held = slot.and_then(|slot| {
-                slot.lease.take_if(|held| held.member == caller.member && held.epoch == lease.epoch)
-            });
+            let held = slot
+                .and_then(|slot| slot.lease.take_if(|held| held.member == caller.member && held.epoch == lease.epoch));
             held.is_some()
         };
         if held {

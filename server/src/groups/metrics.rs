@@ -57,7 +57,10 @@ impl GroupsMetrics {
             ),
             expired: counts("millrace_groups_members_expired_total", "Members that were silent beyond the lease time"),
             checkpoints: counts("millrace_groups_checkpoints_total", "Checkpoints that were stored"),
-            refused: counts("millrace_groups_checkpoints_refused_total", "Checkpoints refused because the lease was lost"),
+            refused: counts(
+                "millrace_groups_checkpoints_refused_total",
+                "Checkpoints refused because the lease was lost",
+            ),
             lag: metrics.gauges(
                 "millrace_groups_lag_records",
                 "Records that are kept and that a group has not yet processed",
@@ -123,7 +126,8 @@ impl GroupsMetrics {
         for gauges in [&self.members, &self.leases] {
             let _ = gauges.remove_label_values(&labels);
         }
-        let counts = [&self.rebalances, &self.asked_back, &self.taken_away, &self.expired, &self.checkpoints, &self.refused];
+        let counts =
+            [&self.rebalances, &self.asked_back, &self.taken_away, &self.expired, &self.checkpoints, &self.refused];
         for counts in counts {
             let _ = counts.remove_label_values(&labels);
         }

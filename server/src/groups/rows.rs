@@ -76,7 +76,10 @@ async fn update_at_once(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Error::new(Kind::Conflict, format_args!("the checkpoints of group {group} changed {CONFLICTS_MAX} times meanwhile")))
+    Err(Error::new(
+        Kind::Conflict,
+        format_args!("the checkpoints of group {group} changed {CONFLICTS_MAX} times meanwhile"),
+    ))
 }
 
 /// Removes rows.

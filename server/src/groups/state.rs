@@ -116,7 +116,15 @@ impl Group {
         metrics: GroupMetrics,
     ) -> Self {
         let state = Mutex::new(State { slots, ..State::default() });
-        Self { stream, name, value, turn: tokio::sync::Mutex::default(), state, version: watch::Sender::new(1), metrics }
+        Self {
+            stream,
+            name,
+            value,
+            turn: tokio::sync::Mutex::default(),
+            state,
+            version: watch::Sender::new(1),
+            metrics,
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,7 +147,9 @@ impl Group {
 
     pub(super) fn no_member(&self, member: &MemberId) -> Error {
         let (name, stream) = (&self.name, self.stream.name());
-        let message = format!("group {name} of stream {stream} has no member {member}: it never joined, left, or was silent for longer than the lease time");
+        let message = format!(
+            "group {name} of stream {stream} has no member {member}: it never joined, left, or was silent for longer than the lease time"
+        );
         self.about(Error::not_found(message)).about("member", member)
     }
 
@@ -262,7 +272,10 @@ impl State {
     pub(super) fn is_due(&self, now: Instant, ttl: Duration, topology: &Arc<Topology>) -> bool {
         let resharded = self.seen.as_ref().is_some_and(|seen| !Arc::ptr_eq(seen, topology));
         let overdue = |slot: &Slot| slot.lease.as_ref().is_some_and(|lease| lease.is_overdue(now));
-        self.unsettled || resharded || self.members.values().any(|member| !member.lives(now, ttl)) || self.slots.values().any(overdue)
+        self.unsettled
+            || resharded
+            || self.members.values().any(|member| !member.lives(now, ttl))
+            || self.slots.values().any(overdue)
     }
 
     fn leases(&self) -> usize {

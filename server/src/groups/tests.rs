@@ -40,8 +40,7 @@ impl World {
     }
 
     async fn with(shards: u32, change: impl FnOnce(&mut GroupSettings)) -> Self {
-        let mut settings =
-            GroupSettings { lease_ttl: TTL, hand_over_timeout: HAND_OVER, ..GroupSettings::default() };
+        let mut settings = GroupSettings { lease_ttl: TTL, hand_over_timeout: HAND_OVER, ..GroupSettings::default() };
         change(&mut settings);
         let (log, meta): (_, Arc<dyn MetaStore>) = (Arc::new(MemoryLog::new()), Arc::new(MemoryMeta::new()));
         let now = Arc::new(Mutex::new(Instant::now()));
@@ -100,11 +99,7 @@ impl World {
     async fn put(&self, shard: u32, count: usize) {
         let state = self.streams.get(&stream()).unwrap();
         let hash_key = state.shard(ShardId(shard)).unwrap().range().start.to_string();
-        let record = PutRecord {
-            partition_key: "k".to_owned(),
-            explicit_hash_key: Some(hash_key),
-            data: "x".into(),
-        };
+        let record = PutRecord { partition_key: "k".to_owned(), explicit_hash_key: Some(hash_key), data: "x".into() };
         let results = self.streams.put(&stream(), vec![record; count]).await.unwrap();
         assert!(results.iter().all(|result| result.as_ref().is_ok_and(|placed| placed.shard.0 == shard)));
     }

@@ -96,8 +96,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let streams = Streams::open_with_keys(log, meta, data_keys, settings.streams.clone(), &metrics).await?;
     let disk = disk(&settings, data_dir.path(), &metrics);
     streams.guard_disk(disk.clone());
-    let groups =
-        Groups::open(&streams, stores.meta(), settings.groups.clone(), Monotonic::system(), &metrics).await?;
+    let groups = Groups::open(&streams, stores.meta(), settings.groups.clone(), Monotonic::system(), &metrics).await?;
     let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics).await?;
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;

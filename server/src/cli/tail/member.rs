@@ -14,7 +14,8 @@ pub(super) async fn run(args: &TailArgs, group: &str, endpoint: &Endpoint) -> Re
     let From(position) = args.from;
     let settings = GroupSettings { position, checkpointing: Checkpointing::Manual, ..GroupSettings::default() };
     let consumer = endpoint.client()?.group_consumer(&args.stream, group).with_settings(settings);
-    let output = Arc::new(Output { printer: Mutex::new(Printer::new(args)), ended: Notify::new(), failed: Mutex::default() });
+    let output =
+        Arc::new(Output { printer: Mutex::new(Printer::new(args)), ended: Notify::new(), failed: Mutex::default() });
     let shutdown = {
         let output = Arc::clone(&output);
         async move {

@@ -9,7 +9,8 @@ async fn the_first_member_gets_all_and_the_second_half_once_it_is_handed_over() 
     assert_eq!(world.held("a").await, [0, 1, 2, 3]);
     world.join("b").await;
     assert_eq!((world.held("a").await, world.held("b").await), (vec![0, 1], vec![]));
-    let asked: Vec<_> = world.heartbeat("a").await.unwrap().into_iter().filter_map(|lease| lease.release_within).collect();
+    let asked: Vec<_> =
+        world.heartbeat("a").await.unwrap().into_iter().filter_map(|lease| lease.release_within).collect();
     assert_eq!(asked, [HAND_OVER, HAND_OVER]);
     // The old owner may still note what it finishes.
     world.put(2, 5).await;

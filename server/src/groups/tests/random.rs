@@ -80,7 +80,8 @@ async fn play(steps: Vec<Step>) {
                 let Some(lease) = heard[member].get(&shard) else { continue };
                 let known = known.entry(shard).or_default();
                 let to = (known.checkpoint + by).min(RECORDS);
-                let stored = world.checkpoint(MEMBERS[member], LeaseId { shard: lease.shard, epoch: lease.epoch }, to).await;
+                let stored =
+                    world.checkpoint(MEMBERS[member], LeaseId { shard: lease.shard, epoch: lease.epoch }, to).await;
                 match stored {
                     Ok(()) => {
                         assert_eq!(lease.epoch, known.epoch, "only the newest lease checkpoints");
