@@ -3,6 +3,7 @@
 //! The modules stand in the order of a record's way. Nothing here knows gRPC, HTTP, SQL or transforms.
 
 pub mod time;
+pub mod failpoint;
 pub mod encryption;
 pub mod log;
 pub mod meta;

@@ -14,6 +14,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("grpc_listen", "where gRPC listens; port 0 takes a free one"),
     ("http_listen", "where /healthz, /readyz and /metrics are served; port 0 takes a free one"),
     ("drain_timeout", "the most time that calls in flight get to finish at shutdown"),
+    ("failpoint", "a place, NAME or NAME:HITS, where the process dies, for crash tests; releases have none"),
     ("logging.format", "text or json"),
     ("logging.level", "error, warn, info, debug, trace, or directives such as info,millrace_server::streams=debug"),
     (
@@ -51,6 +52,9 @@ const MEANINGS: &[(&str, &str)] = &[
     ("log.group_bytes_max", "bytes that one write and sync to disk takes"),
     ("log.block_bytes_max", "bytes of one block on disk; a larger record is a block of its own"),
     ("log.write_buffer_bytes", "blocks gathered in memory before they get a file of their own"),
+    ("log.producers_max", "producers whose puts are known again and stored once, counted once for each shard"),
+    ("log.producer_sequences_max", "puts of one producer that a shard knows again"),
+    ("log.producer_idle_max", "how long a producer is known that puts nothing"),
     ("streams.count_max", "the most streams"),
     ("streams.shard_count_max", "the most open shards of one stream"),
     ("streams.shards_max", "the most shards of all streams, closed ones that are kept among them"),

@@ -36,6 +36,8 @@ pub struct Settings {
     /// The most time that calls in flight get to finish at shutdown.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// Where the process dies, for crash tests; empty: nowhere. See `millrace_storage::failpoint`.
+    pub failpoint: String,
     /// The process's own log lines.
     pub logging: LoggingSettings,
     /// The disk that the data folder lies on, and when it counts as full.
@@ -63,6 +65,7 @@ impl Default for Settings {
             grpc_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
             http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
             drain_timeout: Duration::from_secs(20),
+            failpoint: String::new(),
             logging: LoggingSettings::default(),
             disk: DiskSettings::default(),
             store: StoreOptions::default(),

@@ -2,9 +2,11 @@
 //! are never shown.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use millrace_storage::lake::store::{Secret, StoreEncryption, StoreSettings};
+use millrace_storage::log::ProducerLimits;
 use millrace_storage::log::rocks::LogSettings;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -73,6 +75,13 @@ pub struct LogOptions {
     pub block_bytes_max: ByteSize,
     /// Blocks gathered in memory before they get a file of their own.
     pub write_buffer_bytes: ByteSize,
+    /// Producers that the log knows again, counted once for each shard.
+    pub producers_max: usize,
+    /// Sequences of each producer that the log knows again.
+    pub producer_sequences_max: usize,
+    /// How long it knows a producer that puts nothing.
+    #[serde(with = "humantime_serde")]
+    pub producer_idle_max: Duration,
 }
 
 impl Default for LogOptions {
@@ -85,6 +94,9 @@ impl Default for LogOptions {
             group_bytes_max: size(defaults.group_bytes_max),
             block_bytes_max: size(defaults.block_bytes_max),
             write_buffer_bytes: size(defaults.write_buffer_bytes),
+            producers_max: defaults.producers.producers_max,
+            producer_sequences_max: defaults.producers.sequences_max,
+            producer_idle_max: defaults.producers.idle_max,
         }
     }
 }
@@ -100,6 +112,11 @@ impl LogOptions {
             group_bytes_max: bytes(self.group_bytes_max),
             block_bytes_max: bytes(self.block_bytes_max),
             write_buffer_bytes: bytes(self.write_buffer_bytes),
+            producers: ProducerLimits {
+                producers_max: self.producers_max,
+                sequences_max: self.producer_sequences_max,
+                idle_max: self.producer_idle_max,
+            },
             ..LogSettings::new(data_dir.join("log"))
         }
     }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millrace_storage::catalog::Catalog;
+use millrace_storage::failpoint;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +87,10 @@ impl Drop for Running {
 /// # Errors
 /// Where the data folder is in use or cannot be read, or an address cannot be bound.
 pub async fn start(settings: Settings) -> Result<Running> {
+    if !settings.failpoint.is_empty() {
+        failpoint::arm(&settings.failpoint).map_err(Error::invalid)?;
+        tracing::warn!(failpoint = settings.failpoint, "the process is to die there");
+    }
     let data_dir = DataDir::lock(&settings.data_dir)?;
     let grpc = listen::bind("grpc_listen", settings.grpc_listen).await?;
     let http = listen::bind("http_listen", settings.http_listen).await?;

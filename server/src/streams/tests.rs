@@ -1,6 +1,7 @@
 //! What the service of streams promises, over the reference log and meta store.
 
 mod put;
+mod conditions;
 mod read;
 mod registry;
 mod retention;

@@ -3,6 +3,7 @@
 //! The state is a few kilobytes and is written a few times a second, so everything here is sized for little memory.
 //! It must never share a RocksDB with the log: their write patterns and their failures are kept apart.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use rocksdb::{BottommostLevelCompaction, CompactOptions, WriteBatch, WriteOption
 use tokio::task;
 
 use super::{Condition, Error, MetaStore, Result, Write};
+use crate::failpoint;
 
 /// One memtable; two of them at most.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
@@ -88,6 +90,16 @@ fn storage(error: &rocksdb::Error) -> Error {
     Error::Storage(error.to_string())
 }
 
+/// The families that writes change, as failpoints name them.
+fn families(writes: &[Write]) -> BTreeSet<String> {
+    let key = |write: &Write| match write {
+        Write::Put { key, .. } | Write::Delete { key } => key.clone(),
+    };
+    let family =
+        |key: Bytes| key.split(|byte| *byte == b'/').next().map(|name| format!("meta.{}", name.escape_ascii()));
+    writes.iter().map(key).filter_map(family).collect()
+}
+
 impl Engine {
     fn with_db<T>(&self, work: impl FnOnce(&DB) -> Result<T>) -> Result<T> {
         work(self.db.read().as_ref().ok_or(Error::Closed)?)
@@ -129,6 +141,8 @@ impl Engine {
             if writes.is_empty() {
                 return Ok(());
             }
+            let families = if failpoint::ENABLED { families(&writes) } else { BTreeSet::new() };
+            families.iter().for_each(|family| failpoint::hit(family, "before"));
             let mut batch = WriteBatch::default();
             for write in writes {
                 match write {
@@ -138,7 +152,9 @@ impl Engine {
             }
             let mut durably = WriteOptions::default();
             durably.set_sync(true);
-            db.write_opt(batch, &durably).map_err(|error| storage(&error))
+            db.write_opt(batch, &durably).map_err(|error| storage(&error))?;
+            families.iter().for_each(|family| failpoint::hit(family, "after"));
+            Ok(())
         })
     }
 }

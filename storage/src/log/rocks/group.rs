@@ -19,6 +19,7 @@ use super::queue::{Append, Body, Entry, Room};
 use super::sequences;
 use super::shards::{Shard, Shards};
 use crate::encryption::DataKey;
+use crate::failpoint;
 use crate::time::Timestamp;
 
 /// Bytes of a write batch beside its values, for each block.
@@ -135,9 +136,15 @@ impl Plan {
     }
 
     fn seal(&mut self, shard: ShardKey, draft: Draft) {
+        failpoint::hit("log.seal", "before");
         let count = u64::from(draft.count());
         self.blocks.push(draft.seal(shard, self.next, self.time));
         self.next = self.next + count;
+        failpoint::hit("log.seal", "after");
+    }
+
+    pub(super) fn holds_blocks(&self) -> bool {
+        !self.blocks.is_empty()
     }
 
     /// Takes the blocks for the cache.
@@ -202,6 +209,16 @@ impl Group {
             Err(error) => Err(error),
         };
         self.tickets.push(Ticket { outcome, bytes, sender: ticket, _room: room });
+    }
+
+    /// Comes by the failpoints of what the group does.
+    pub(super) fn pass(&self, moment: &str) {
+        if self.shards.values().any(Plan::holds_blocks) {
+            failpoint::hit("log.append", moment);
+        }
+        if self.trims.iter().any(|trim| trim.to > trim.from) {
+            failpoint::hit("log.trim", moment);
+        }
     }
 
     /// The group as one atomic write; `None` where it changes nothing.

@@ -16,6 +16,7 @@ use super::group::{Group, Plan};
 use super::queue::Entry;
 use super::reclaim::Reclaimer;
 use super::{keys, marks, sequences};
+use crate::failpoint;
 
 /// The committer's parts.
 #[derive(Debug)]
@@ -46,9 +47,17 @@ impl Committer {
         let now = clock.now();
         let group = Group::form(entries, shards, &mut producers.lock(), now, settings.block_bytes_max);
         Counters::count(&counters.producers_evicted, group.producers_evicted);
+        group.pass("before");
         self.hide(&group);
         match group.batch(&self.db).map_or(Ok(()), |batch| self.write(batch, group.tickets.len())) {
-            Ok(()) => self.publish(group),
+            Ok(()) => {
+                group.pass("after");
+                let appends = group.shards.values().any(Plan::holds_blocks);
+                self.publish(group);
+                if appends {
+                    failpoint::hit("log.append", "shown");
+                }
+            }
             Err(error) => fail(group, &error),
         }
     }
@@ -134,7 +143,9 @@ impl Committer {
         // As with trims: first hidden, then removed.
         self.shared.shards.remove_stream(stream);
         self.shared.producers.lock().remove_stream(stream);
+        failpoint::hit("log.delete", "before");
         let written = self.write(batch, 0);
+        failpoint::hit("log.delete", "after");
         if written.is_ok() {
             self.shared.stored.forget(stream);
             self.shared.tail.remove_stream(stream);
