@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Parser;
 use millrace_benches::{disk, percentile};
+use millrace_storage::encryption::{DataKey, KeyVersion, Keyring};
 use millrace_storage::log::rocks::{LogSettings, RocksLog};
 use millrace_storage::log::{Log, NewRecord, Offset, ReadLimit, Record, ShardId, ShardKey, StreamId};
+use millrace_storage::time::Clock;
 use rand::Rng;
 
 #[derive(Debug, Parser)]
@@ -27,6 +29,9 @@ struct Args {
     /// Only this one: json, random or one.
     #[arg(long)]
     case: Option<String>,
+    /// Encrypt the stream, as with a data key of its own.
+    #[arg(long)]
+    encrypted: bool,
 }
 
 struct Case {
@@ -66,6 +71,20 @@ fn shard(number: u32) -> ShardKey {
     ShardKey { stream: StreamId(1), shard: ShardId(number % 2) }
 }
 
+/// The data key of an encrypted stream, or none.
+fn keys(encrypted: bool) -> Arc<Keyring> {
+    let keys = Keyring::default();
+    if encrypted {
+        keys.add(StreamId(1), DataKey::new(KeyVersion(1), &rand::random()));
+        keys.seal_with(StreamId(1), Some(KeyVersion(1)));
+    }
+    Arc::new(keys)
+}
+
+fn open(folder: &Path, keys: &Arc<Keyring>) -> RocksLog {
+    RocksLog::open_with_keys(LogSettings::new(folder), Clock::system(), Arc::clone(keys)).expect("open")
+}
+
 /// Appends one batch after the other; returns how long each took to be durable.
 async fn produce(
     log: Arc<RocksLog>,
@@ -83,8 +102,8 @@ async fn produce(
     times
 }
 
-async fn append(case: &Case, folder: &Path, time: Duration) {
-    let log = Arc::new(RocksLog::open(LogSettings::new(folder)).expect("open"));
+async fn append(case: &Case, folder: &Path, time: Duration, keys: &Arc<Keyring>) {
+    let log = Arc::new(open(folder, keys));
     let record = |_| NewRecord { partition_key: Bytes::from_static(b"key-1234"), data: (case.data)() };
     let batches: Vec<Vec<NewRecord>> = (0..16).map(|_| (0..case.records).map(record).collect()).collect();
     let batches = Arc::new(batches);
@@ -119,9 +138,9 @@ async fn append(case: &Case, folder: &Path, time: Duration) {
 }
 
 /// Opens what was written, with a write-ahead log to replay as after a kill, and reads all of it.
-async fn reopen(folder: &Path) {
+async fn reopen(folder: &Path, keys: &Arc<Keyring>) {
     let start = Instant::now();
-    let log = RocksLog::open(LogSettings::new(folder)).expect("open");
+    let log = open(folder, keys);
     let (opened, disk_bytes) = (start.elapsed(), log.stats().disk_bytes);
     let (start, mut bytes) = (Instant::now(), 0);
     for shard in [shard(0), shard(1)] {
@@ -140,11 +159,12 @@ async fn reopen(folder: &Path) {
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
+    let keys = keys(args.encrypted);
     let folder = tempfile::tempdir_in(&args.folder).expect("a folder");
     for case in CASES.iter().filter(|case| args.case.as_deref().is_none_or(|name| name == case.name)) {
         let folder = folder.path().join(case.name);
-        append(case, &folder, Duration::from_secs(args.seconds)).await;
-        reopen(&folder).await;
+        append(case, &folder, Duration::from_secs(args.seconds), &keys).await;
+        reopen(&folder, &keys).await;
         std::fs::remove_dir_all(&folder).expect("remove");
     }
 }

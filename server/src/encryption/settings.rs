@@ -15,6 +15,9 @@ pub struct EncryptionSettings {
     /// A file of master keys: 32 bytes in base64 or hexadecimal on each line. The first wraps data keys, the others, older
     /// ones, only unwrap.
     pub master_key_file: Option<PathBuf>,
+    /// Whether queries may spill to disk although a master key is set. What they spill lies there in the clear until they
+    /// end.
+    pub allow_spill: bool,
     /// The same text as the file's, for an environment that holds secrets.
     #[serde(serialize_with = "hide")]
     pub master_key: Option<Secret>,
@@ -41,6 +44,7 @@ impl Default for EncryptionSettings {
     fn default() -> Self {
         Self {
             master_key_file: None,
+            allow_spill: false,
             master_key: None,
             vault_url: None,
             vault_mount: "transit".to_owned(),
@@ -53,6 +57,12 @@ impl Default for EncryptionSettings {
 }
 
 impl EncryptionSettings {
+    /// Whether a master key is set.
+    #[must_use]
+    pub const fn has_master(&self) -> bool {
+        self.master_key_file.is_some() || self.master_key.is_some() || self.vault_url.is_some()
+    }
+
     /// How Vault is called, where it is.
     pub(super) fn vault(&self) -> Result<Option<VaultSettings>> {
         let Some(url) = self.vault_url.clone() else { return Ok(None) };

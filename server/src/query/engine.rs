@@ -211,8 +211,12 @@ impl QueryEngine {
 
 fn runtime(settings: &QuerySettings, spill_folder: &Path) -> Result<Arc<RuntimeEnv>> {
     let bytes = usize::try_from(settings.memory_bytes_max.as_u64()).unwrap_or(usize::MAX);
+    let mode = match settings.spill_bytes_max.as_u64() {
+        0 => DiskManagerMode::Disabled,
+        _ => DiskManagerMode::Directories(vec![spill_folder.to_path_buf()]),
+    };
     let disk = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::Directories(vec![spill_folder.to_path_buf()]))
+        .with_mode(mode)
         .with_max_temp_directory_size(settings.spill_bytes_max.as_u64());
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED)))

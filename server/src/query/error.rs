@@ -65,8 +65,8 @@ fn message(error: &DataFusionError) -> String {
         DataFusionError::SchemaError(schema, _) => format!("the query cannot be planned: {schema}"),
         DataFusionError::NotImplemented(text) => format!("the query uses what is not supported: {}", first_part(text)),
         DataFusionError::ResourcesExhausted(text) => format!(
-            "the query needs more than queries may use; raise query.memory_bytes_max or query.spill_bytes_max, or \
-             read fewer rows or columns: {}",
+            "the query needs more than queries may use; raise query.memory_bytes_max or query.spill_bytes_max (with a \
+             master key, nothing is spilled unless encryption.allow_spill is set), or read fewer rows or columns: {}",
             text.split_whitespace().collect::<Vec<_>>().join(" ")
         ),
         DataFusionError::Internal(text) => format!("the query engine failed: {}", first_part(text)),

@@ -16,7 +16,7 @@ const STACK_BYTES_PER_OPERATOR: usize = 128 << 10;
 pub struct QuerySettings {
     /// Bytes of memory that the operators of all queries may hold together; they spill to disk past it. Default 256 MiB.
     pub memory_bytes_max: ByteSize,
-    /// Bytes that all queries may spill to disk together, below `<data-dir>/spill`. Default 10 GiB.
+    /// Bytes that all queries may spill to disk together, below `<data-dir>/spill`; 0 is none. Default 10 GiB.
     pub spill_bytes_max: ByteSize,
     /// Queries that run at a time; more wait for `wait_max`. Default 16.
     pub concurrent_max: NonZeroUsize,

@@ -131,7 +131,12 @@ fn queries(
 ) -> Result<QueryEngine> {
     let (system, tails) = (system_tables(streams, deliveries), Arc::new(deliveries.clone()));
     let spill_folder = data_dir.path().join("spill");
-    QueryEngine::open(catalog.clone(), tails, system, settings.query.clone(), &spill_folder, metrics)
+    let mut query = settings.query.clone();
+    if settings.encryption.has_master() && !settings.encryption.allow_spill {
+        // A row of an encrypted stream must not lie in the data folder in the clear.
+        query.spill_bytes_max = bytesize::ByteSize::b(0);
+    }
+    QueryEngine::open(catalog.clone(), tails, system, query, &spill_folder, metrics)
 }
 
 /// What is open while the server runs.

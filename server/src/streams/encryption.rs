@@ -127,6 +127,7 @@ impl Streams {
     /// # Errors
     /// Where no master key is set, or it cannot be reached; what was wrapped until then stays so.
     pub async fn rewrap_keys(&self) -> Result<Rewrapped> {
+        let _turn = self.changes().lock().await;
         let (count, failed) = self.keys().rewrap().await?;
         let streams = self.list();
         let name = |id| {

@@ -158,6 +158,8 @@ impl Streams {
         if stream.deleted.is_cancelled() {
             return Err(stream.is_deleted());
         }
+        // Told for the put as a whole, and before its quota: a key that is locked does not open by trying again.
+        self.keys().keyring().check(stream.id())?;
         let conditions = put.conditions;
         let (mut results, groups) = self.group(&stream, put, began, refused)?;
         let mut appends = Vec::with_capacity(groups.len());

@@ -4,6 +4,7 @@ mod put;
 mod conditions;
 mod read;
 mod registry;
+mod encryption;
 mod retention;
 
 use std::sync::Arc;

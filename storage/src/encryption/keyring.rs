@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::{DataKey, KeyVersion};
-use crate::log::StreamId;
+use crate::log::{self, StreamId};
 
 /// The data keys that the log asks for.
 #[derive(Debug, Default)]
@@ -47,6 +47,11 @@ impl Keyring {
             None => Ok(None),
             Some(version) => usable(&streams, stream, version).map(Some),
         }
+    }
+
+    /// Whether a stream's new blocks can be stored as they are to be: sealed, or in the clear.
+    pub fn check(&self, stream: StreamId) -> log::Result<()> {
+        self.sealing(stream).map(drop).map_err(|why| log::Error::key(stream, why))
     }
 
     /// The key that opens blocks sealed with a version.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 
 use super::data_key::{DataKey, KeyVersion};
 use super::keyring::{KeyUnusable, Keyring};
@@ -91,9 +92,8 @@ impl KeyStore {
             names.insert(stored.value.id, key.name);
         }
         let wrapped = keys::scan::<DataKeyKey>(&*store.meta).await?;
-        let unwraps = stream::iter(wrapped).map(|(key, stored)| store.load(key, stored.value));
-        let failures: Vec<_> = unwraps.buffer_unordered(UNWRAPS_MAX).filter_map(async |failed| failed).collect().await;
-        for (key, error) in failures {
+        let wrapped = wrapped.into_iter().map(|(key, stored)| (key, stored.value)).collect();
+        for (key, error) in store.load_all(wrapped).await {
             let (stream, version) = (names.get(&key.stream_id), key.version);
             tracing::error!(stream, version, %error, "a data key cannot be used; its stream is locked, others go on");
         }
@@ -113,6 +113,32 @@ impl KeyStore {
         Ok(())
     }
 
+    /// Unwraps keys into the keyring and returns those that fail. Where a master key does not answer, it is not asked for
+    /// every other key too: a start must not wait for each.
+    async fn load_all(&self, wrapped: Vec<(DataKeyKey, DataKeyValue)>) -> Vec<(DataKeyKey, Error)> {
+        let away: Mutex<HashMap<String, Error>> = Mutex::default();
+        let load = async |(key, value): (DataKeyKey, DataKeyValue)| {
+            let master = value.master_key_id.clone();
+            let known = away.lock().get(&master).cloned();
+            let failed = match known {
+                Some(error) => Some((key, self.lock(key, error))),
+                None => self.load(key, value).await,
+            };
+            if let Some((_, error @ Error::Unreachable { .. })) = &failed {
+                away.lock().insert(master, error.clone());
+            }
+            failed
+        };
+        stream::iter(wrapped).map(load).buffer_unordered(UNWRAPS_MAX).filter_map(async |failed| failed).collect().await
+    }
+
+    fn lock(&self, key: DataKeyKey, error: Error) -> Error {
+        let (reason, is_retryable) = (error.to_string(), error.is_retryable());
+        let why = KeyUnusable { version: KeyVersion(key.version), reason, is_retryable };
+        self.keyring.add_locked(StreamId(key.stream_id), why);
+        error
+    }
+
     /// Unwraps one key into the keyring. The error has been put there too.
     async fn load(&self, key: DataKeyKey, value: DataKeyValue) -> Option<(DataKeyKey, Error)> {
         let (stream, version) = (StreamId(key.stream_id), KeyVersion(key.version));
@@ -121,11 +147,7 @@ impl KeyStore {
                 self.keyring.add(stream, DataKey::new(version, &material));
                 None
             }
-            Err(error) => {
-                let (reason, is_retryable) = (error.to_string(), error.is_retryable());
-                self.keyring.add_locked(stream, KeyUnusable { version, reason, is_retryable });
-                Some((key, error))
-            }
+            Err(error) => Some((key, self.lock(key, error))),
         }
     }
 
@@ -197,17 +219,18 @@ impl KeyStore {
 
     /// Tries the keys again whose master key could not be reached; returns how many are still locked for that.
     pub async fn unlock(&self) -> Result<usize> {
-        let mut locked = 0;
+        let mut wrapped = Vec::new();
         for (stream, version) in self.keyring.locked() {
             let key = key_of(stream, version);
             // A stream that was deleted meanwhile has no key left to open.
-            let Some(stored) = keys::get(&*self.meta, &key).await? else { continue };
-            match self.load(key, stored.value).await {
-                None => tracing::info!(stream_id = stream.0, %version, "a data key can be used again"),
-                Some((_, error)) => locked += usize::from(error.is_retryable()),
-            }
+            wrapped.extend(keys::get(&*self.meta, &key).await?.map(|stored| (key, stored.value)));
         }
-        Ok(locked)
+        let tried = wrapped.len();
+        let failed = self.load_all(wrapped).await;
+        if failed.len() < tried {
+            tracing::info!(count = tried - failed.len(), "data keys can be used again");
+        }
+        Ok(failed.iter().filter(|(_, error)| error.is_retryable()).count())
     }
 
     /// Wraps every data key that another master key wrapped by the current one. Returns how many it wrapped, and those that

@@ -1,7 +1,7 @@
 //! Data keys through their life: made, stored, read back, wrapped anew, destroyed, and masters that are wrong or away.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use async_trait::async_trait;
 
@@ -144,6 +144,7 @@ async fn a_stream_has_so_many_keys_and_no_more() {
 struct Far {
     key: Arc<dyn MasterKey>,
     away: AtomicBool,
+    asked: AtomicUsize,
 }
 
 #[async_trait]
@@ -157,6 +158,7 @@ impl MasterKey for Far {
     }
 
     async fn unwrap(&self, wrapped: &[u8], bound_to: &[u8]) -> Result<KeyMaterial> {
+        self.asked.fetch_add(1, Relaxed);
         if self.away.load(Relaxed) {
             return Err(Error::Unreachable { master: self.id().to_owned(), reason: "it is away".to_owned() });
         }
@@ -167,13 +169,17 @@ impl MasterKey for Far {
 #[tokio::test]
 async fn a_master_key_that_is_away_at_the_start_is_asked_again() {
     let meta = memory();
-    rotate(&meta, &open(&meta, ONE).await, 1).await;
+    let store = open(&meta, ONE).await;
+    for stream in 1..100 {
+        rotate(&meta, &store, stream).await;
+    }
     let key = parse_local_keys("the test", ONE).expect("keys").remove(0);
-    let far = Arc::new(Far { key, away: AtomicBool::new(true) });
+    let far = Arc::new(Far { key, away: AtomicBool::new(true), asked: AtomicUsize::new(0) });
     let store = KeyStore::open(meta, MasterKeys::new(vec![Arc::clone(&far) as _])).await.expect("open");
     let why = store.keyring().sealing(StreamId(1)).expect_err("locked");
     assert!(why.is_retryable && why.reason.contains("it is away"), "{why:?}");
-    assert_eq!(store.unlock().await.expect("meta"), 1);
+    assert!(far.asked.load(Relaxed) <= 16, "each of 99 keys would have waited for it");
+    assert_eq!(store.unlock().await.expect("meta"), 99);
     far.away.store(false, Relaxed);
     assert_eq!(store.unlock().await.expect("meta"), 0);
     sealed(&store.keyring(), 1);

@@ -99,7 +99,7 @@ pub enum Error {
 
 impl Error {
     /// That a stream's data key cannot be used.
-    pub(super) fn key(stream: StreamId, why: KeyUnusable) -> Self {
+    pub(crate) fn key(stream: StreamId, why: KeyUnusable) -> Self {
         let KeyUnusable { version, reason, is_retryable } = why;
         Self::Key { stream, version: version.0, reason, is_retryable }
     }

@@ -37,16 +37,16 @@ async fn a_big_sort_spills_and_cleans_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spill_past_the_limit_is_refused_by_name() {
-    let lake = Lake::new();
-    let settings = QuerySettings {
-        memory_bytes_max: ByteSize::mib(8),
-        spill_bytes_max: ByteSize::mib(1),
-        ..QuerySettings::default()
-    };
-    let error = ask(&engine(&lake, settings), BIG_SORT).await.unwrap_err();
-    assert_eq!(error.kind(), &Kind::FailedPrecondition);
-    assert!(error.to_string().contains("query.spill_bytes_max"), "{error}");
-    lake.nothing_is_spilled().await;
+    for spill_bytes_max in [ByteSize::mib(1), ByteSize::b(0)] {
+        let lake = Lake::new();
+        let settings =
+            QuerySettings { memory_bytes_max: ByteSize::mib(8), spill_bytes_max, ..QuerySettings::default() };
+        let error = ask(&engine(&lake, settings), BIG_SORT).await.unwrap_err();
+        assert_eq!(error.kind(), &Kind::FailedPrecondition);
+        assert!(error.to_string().contains("query.spill_bytes_max"), "{error}");
+        assert!(spill_bytes_max > ByteSize::b(0) || lake.metric("millrace_query_spilled_bytes_total") == 0.0);
+        lake.nothing_is_spilled().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
