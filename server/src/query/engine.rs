@@ -215,9 +215,8 @@ fn runtime(settings: &QuerySettings, spill_folder: &Path) -> Result<Arc<RuntimeE
         0 => DiskManagerMode::Disabled,
         _ => DiskManagerMode::Directories(vec![spill_folder.to_path_buf()]),
     };
-    let disk = DiskManagerBuilder::default()
-        .with_mode(mode)
-        .with_max_temp_directory_size(settings.spill_bytes_max.as_u64());
+    let disk =
+        DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(settings.spill_bytes_max.as_u64());
     RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED)))
         .with_disk_manager_builder(disk)
