@@ -2,23 +2,21 @@
 
 mod position;
 mod shard;
+mod lineage;
 mod subscription;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use millrace_proto::v1::GetRequest;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
+use millrace_proto::v1::{ChildShard, GetRequest};
 use tonic::transport::Channel;
 
 pub use position::Position;
 pub use subscription::Subscription;
 
 use crate::{Admin, Error, Kind, Record, Result};
-
-/// Shards of one subscription; a connection has room for little more.
-const SHARDS_MAX: usize = 200;
 
 /// Reads streams. Cheap to clone.
 ///
@@ -48,6 +46,9 @@ pub struct Page {
     pub next_offset: u64,
     /// How long ago the newest record arrived that is still to be read, in milliseconds; zero when none is.
     pub millis_behind_latest: u64,
+    /// Set where the shard is closed and this is its end: the shards to read then, each from its first record on and once
+    /// all its parents are read.
+    pub children: Option<Vec<ChildShard>>,
 }
 
 impl Consumer {
@@ -76,39 +77,33 @@ impl Consumer {
             records: response.records.into_iter().map(|record| Record::from_wire(&name, shard, record)).collect(),
             next_offset: response.next_offset,
             millis_behind_latest: response.millis_behind_latest,
+            children: response.shard_end.map(|end| end.children),
         })
     }
 
     /// Subscribes to all shards of a stream; the server pushes until the subscription is dropped.
     ///
     /// A connection that breaks is opened again with back-off, and each shard goes on at the record after its last:
-    /// no record is left out, none is given twice. Within a shard records come in order; between shards there is none.
+    /// no record is left out, none is given twice. Within a shard records come in order; between shards there is none, but
+    /// that of a lineage: where shards are split or merged, their children are read when all of theirs was, so that each
+    /// partition key's records come in order.
     ///
     /// # Errors
-    /// `NotFound` where the stream does not exist, `Invalid` where it has more than 200 shards: each takes one of the 256
+    /// `NotFound` where the stream does not exist, `Invalid` where it has more than 200 shards to read at once: each takes one of the 256
     /// calls that a connection may have; spread such a stream over clients by [`Self::subscribe_shard`].
     pub async fn subscribe(&self, stream: &str, position: Position) -> Result<Subscription> {
         let shards = self.admin.describe_stream(stream).await?.shards;
-        if shards.len() > SHARDS_MAX {
-            let count = shards.len();
-            return Err(Error::invalid(format!(
-                "stream \"{stream}\" has {count} shards; a subscription reads at most {SHARDS_MAX}"
-            )));
-        }
-        Ok(Subscription::start(&self.records, stream, &shards, position))
+        Subscription::of_stream(&self.records, stream, &shards, position)
     }
 
-    /// As [`Self::subscribe`], for one shard.
+    /// As [`Self::subscribe`], for one shard; it ends where the shard was split or merged.
     ///
     /// # Errors
     /// `NotFound` where the stream or the shard does not exist.
     pub async fn subscribe_shard(&self, stream: &str, shard: u32, position: Position) -> Result<Subscription> {
-        let mut shards = self.admin.describe_stream(stream).await?.shards;
-        shards.retain(|described| described.shard == shard);
-        if shards.is_empty() {
-            let message = format!("stream \"{stream}\" has no shard {shard}");
-            return Err(Error::new(Kind::NotFound, message));
-        }
-        Ok(Subscription::start(&self.records, stream, &shards, position))
+        let shards = self.admin.describe_stream(stream).await?.shards;
+        let missing = || Error::new(Kind::NotFound, format!("stream \"{stream}\" has no shard {shard}"));
+        let shard = shards.iter().find(|described| described.shard == shard).ok_or_else(missing)?;
+        Ok(Subscription::of_shard(&self.records, stream, shard, position))
     }
 }

@@ -6,27 +6,39 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::Stream;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
-use millrace_proto::v1::{SubscribeRequest, SubscribeResponse};
+use millrace_proto::v1::{ChildShard, SubscribeRequest, SubscribeResponse};
 use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::Position;
-use crate::{Error, Record, Result};
+use crate::{Error, Kind, Record, Result};
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
-/// Batches of the shard's records from a position on, without end; an error is the last item.
+/// What comes of one shard.
+#[derive(Debug)]
+pub(super) enum Push {
+    /// Its next records.
+    Records(Vec<Record>),
+    /// It is closed and all of it was given: its children take over. The last item.
+    End { shard: u32, children: Vec<ChildShard> },
+}
+
+/// Batches of the shard's records from a position on, until it ends; an error is the last item.
 pub(super) fn pushes(
     records: RecordServiceClient<Channel>,
     stream: Arc<str>,
     shard: u32,
     position: Position,
-) -> impl Stream<Item = Result<Vec<Record>>> + Send {
-    let cursor = Cursor { records, stream, shard, position, call: None, delays: None };
+) -> impl Stream<Item = Result<Push>> + Send {
+    let cursor = Cursor { records, stream, shard, position, call: None, end: None, ended: false, delays: None };
     futures::stream::try_unfold(cursor, |mut cursor| async move {
-        let records = cursor.next().await?;
-        Ok(Some((records, cursor)))
+        if cursor.ended {
+            return Ok(None);
+        }
+        let push = cursor.next().await?;
+        Ok(Some((push, cursor)))
     })
 }
 
@@ -37,21 +49,29 @@ struct Cursor {
     /// Where to go on.
     position: Position,
     call: Option<Streaming<SubscribeResponse>>,
+    /// The children, once the end came with records.
+    end: Option<Vec<ChildShard>>,
+    ended: bool,
     delays: Option<ExponentialBackoff>,
 }
 
 impl Cursor {
-    async fn next(&mut self) -> Result<Vec<Record>> {
+    async fn next(&mut self) -> Result<Push> {
         loop {
+            if let Some(children) = self.end.take() {
+                self.ended = true;
+                return Ok(Push::End { shard: self.shard, children });
+            }
             match self.receive().await {
                 Ok(push) => {
                     self.delays = None;
                     let next = push.next_offset;
                     self.note_gap(&push);
                     self.position = Position::Offset(next);
+                    self.end = push.shard_end.map(|end| end.children);
                     if !push.records.is_empty() {
                         let record = |record| Record::from_wire(&self.stream, self.shard, record);
-                        return Ok(push.records.into_iter().map(record).collect());
+                        return Ok(Push::Records(push.records.into_iter().map(record).collect()));
                     }
                 }
                 Err(error) if error.is_retryable() => self.wait(&error).await,
@@ -66,7 +86,7 @@ impl Cursor {
             none => none
                 .insert(self.records.subscribe(request(&self.stream, self.shard, self.position)).await?.into_inner()),
         };
-        let ended = || Error::new(crate::Kind::Unavailable, "the server ended the subscription");
+        let ended = || Error::new(Kind::Unavailable, "the server ended the subscription");
         call.message().await?.ok_or_else(ended)
     }
 

@@ -12,39 +12,94 @@ use millrace_proto::v1::record_service_client::RecordServiceClient;
 use tonic::transport::Channel;
 
 use super::Position;
-use super::shard;
-use crate::{Record, Result};
+use super::lineage::Lineage;
+use super::shard::{self, Push};
+use crate::{Error, Record, Result};
+
+/// Shards read at once; a connection has room for little more.
+pub(super) const SHARDS_MAX: usize = 200;
 
 /// Records as the server pushes them. A slow caller holds the server back; nothing piles up here beyond one push of
 /// each shard.
 ///
-/// It is also a [`Stream`] of results. It ends only with an error, which is its last item.
+/// It is also a [`Stream`] of results. It ends with an error, which is its last item, or where it reads one shard alone
+/// and that was split or merged.
 pub struct Subscription {
-    pushes: SelectAll<BoxStream<'static, Result<Vec<Record>>>>,
+    records: RecordServiceClient<Channel>,
+    stream: Arc<str>,
+    pushes: SelectAll<BoxStream<'static, Result<Push>>>,
+    /// `None` where one shard alone is read.
+    lineage: Option<Lineage>,
     ready: VecDeque<Record>,
     failed: bool,
 }
 
 impl Subscription {
-    pub(super) fn start(
+    /// Reads a stream's shards and those that they become.
+    pub(super) fn of_stream(
         records: &RecordServiceClient<Channel>,
         stream: &str,
         shards: &[v1::Shard],
         position: Position,
-    ) -> Self {
-        let stream: Arc<str> = stream.into();
-        let pushes = shards.iter().map(|described| {
-            // "Latest" is fixed now: after a broken connection it would mean a later place, and leave records out.
-            let position = match position {
-                Position::Latest => Position::Offset(described.next_offset),
-                position => position,
-            };
-            shard::pushes(records.clone(), Arc::clone(&stream), described.shard, position).boxed()
-        });
-        Self { pushes: pushes.collect(), ready: VecDeque::new(), failed: false }
+    ) -> Result<Self> {
+        let (lineage, ready) = Lineage::begin(shards, position);
+        let mut subscription = Self::new(records, stream, Some(lineage));
+        subscription.follow(ready)?;
+        Ok(subscription)
     }
 
-    /// The next record; waits until there is one. `None` after an error, or for a stream without shards.
+    /// Reads one shard to its end.
+    pub(super) fn of_shard(
+        records: &RecordServiceClient<Channel>,
+        stream: &str,
+        shard: &v1::Shard,
+        position: Position,
+    ) -> Self {
+        // "Latest" is fixed now: after a broken connection it would mean a later place, and leave records out.
+        let position = match position {
+            Position::Latest => Position::Offset(shard.next_offset),
+            position => position,
+        };
+        let mut subscription = Self::new(records, stream, None);
+        subscription.push(shard.shard, position);
+        subscription
+    }
+
+    fn new(records: &RecordServiceClient<Channel>, stream: &str, lineage: Option<Lineage>) -> Self {
+        let (records, stream) = (records.clone(), stream.into());
+        Self { records, stream, pushes: SelectAll::new(), lineage, ready: VecDeque::new(), failed: false }
+    }
+
+    fn push(&mut self, shard: u32, position: Position) {
+        let pushes = shard::pushes(self.records.clone(), Arc::clone(&self.stream), shard, position);
+        self.pushes.push(pushes.boxed());
+    }
+
+    fn follow(&mut self, ready: Vec<(u32, Position)>) -> Result<()> {
+        let count = self.lineage.as_ref().map_or(0, Lineage::running);
+        if count > SHARDS_MAX {
+            let stream = &self.stream;
+            return Err(Error::invalid(format!(
+                "stream \"{stream}\" has {count} shards to read at once; a subscription reads at most {SHARDS_MAX}"
+            )));
+        }
+        ready.into_iter().for_each(|(shard, position)| self.push(shard, position));
+        Ok(())
+    }
+
+    fn receive(&mut self, push: Push) -> Result<()> {
+        match (push, &mut self.lineage) {
+            (Push::Records(records), _) => self.ready.extend(records),
+            (Push::End { shard, children }, Some(lineage)) => {
+                let ready = lineage.ended(shard, &children);
+                self.follow(ready)?;
+            }
+            (Push::End { .. }, None) => {}
+        }
+        Ok(())
+    }
+
+    /// The next record; waits until there is one. `None` after an error, and at the end of one shard that is read alone.
     ///
     /// # Errors
     /// What a new connection does not mend, for example `NotFound` when the stream was deleted.
@@ -65,10 +120,11 @@ impl Stream for Subscription {
                 return Poll::Ready(None);
             }
             match std::task::ready!(self.pushes.poll_next_unpin(cx)) {
-                Some(Ok(records)) => self.ready.extend(records),
-                Some(Err(error)) => {
-                    self.failed = true;
-                    return Poll::Ready(Some(Err(error)));
+                Some(pushed) => {
+                    if let Err(error) = pushed.and_then(|push| self.receive(push)) {
+                        self.failed = true;
+                        return Poll::Ready(Some(Err(error)));
+                    }
                 }
                 None => return Poll::Ready(None),
             }

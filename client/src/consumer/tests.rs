@@ -53,3 +53,42 @@ async fn a_shard_that_is_not_there_is_named() {
     assert_eq!(error.kind(), Kind::NotFound);
     assert_eq!(error.message(), "stream \"flights\" has no shard 1");
 }
+
+/// The end of a shard came over one connection, its children's records over others; a broken one changes nothing.
+#[tokio::test]
+async fn children_are_read_when_their_parent_ended() {
+    let end = || {
+        let child = |shard| v1::ChildShard { shard, parents: vec![0], ..v1::ChildShard::default() };
+        let shard_end = Some(v1::ShardEnd { children: vec![child(1), child(2)] });
+        Ok(SubscribeResponse { shard_end, next_offset: 13, ..SubscribeResponse::default() })
+    };
+    let fake = Fake::pushing(move |number, request| match (number, request.shard) {
+        (0, Some(0)) => vec![push(10..12), Err(Status::unavailable("the server closes"))],
+        (_, Some(0)) => vec![push(12..13), end()],
+        (_, Some(1)) => vec![push(0..2), Err(Status::not_found("the stream was deleted"))],
+        _ => vec![],
+    });
+    let mut records = fake.serve().consumer().subscribe("flights", Position::Latest).await.unwrap();
+    let mut seen = Vec::new();
+    while let Ok(Some(record)) = records.next().await {
+        seen.push((record.shard, record.offset));
+    }
+    assert_eq!(seen, [(0, 10), (0, 11), (0, 12), (1, 0), (1, 1)]);
+    let trim_horizon = Wire::TrimHorizon(v1::position::TrimHorizon {});
+    let asked: Vec<_> =
+        fake.subscribes().into_iter().map(|request| (request.shard, request.position.unwrap().position)).collect();
+    assert_eq!(asked[..2], [(Some(0), Some(Wire::Offset(20))), (Some(0), Some(Wire::Offset(12)))]);
+    assert!(asked.contains(&(Some(1), Some(trim_horizon.clone()))) && asked.contains(&(Some(2), Some(trim_horizon))));
+}
+
+#[tokio::test]
+async fn a_subscription_to_one_shard_ends_with_it() {
+    let fake = Fake::pushing(|_, _| {
+        let shard_end = Some(v1::ShardEnd::default());
+        vec![push(20..21), Ok(SubscribeResponse { shard_end, next_offset: 21, ..SubscribeResponse::default() })]
+    });
+    let mut records = fake.serve().consumer().subscribe_shard("flights", 0, Position::Latest).await.unwrap();
+    assert_eq!(records.next().await.unwrap().unwrap().offset, 20);
+    assert!(records.next().await.unwrap().is_none());
+    assert_eq!(fake.subscribes().len(), 1);
+}

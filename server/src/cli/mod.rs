@@ -7,6 +7,7 @@ mod serve;
 mod apply;
 mod stream;
 mod stream_keys;
+mod reshard;
 mod put;
 mod tail;
 mod group;

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Subcommand;
-use millrace_client::proto::{CreateStreamRequest, OverQuota, ShardQuota, Stream, UpdateStreamRequest};
+use millrace_client::proto::{CreateStreamRequest, OverQuota, ShardQuota, Stream, StreamMode, UpdateStreamRequest};
 use serde::Serialize;
 
 use super::confirm::{ConfirmArgs, confirm};
 use super::limit::Limit;
 use super::output::{OutputArgs, bytes, bytes_per_second, count, duration, facts, records_per_second, table, time};
+use super::reshard::{self, MergeArgs, ModeArg, ShardView, SplitArgs};
 use super::stream_keys::{EncryptionView, RewrapView, rewrapped_text};
 use super::{Endpoint, Failure, Result};
 
@@ -22,6 +23,10 @@ Examples:
   millrace stream update flights --stored-size-max 20GiB
   millrace stream update flights --encryption on
   millrace stream rotate-key flights
+  millrace stream update flights --shards 4              reshards while puts, reads and deliveries go on
+  millrace stream update flights --mode on-demand        the load decides the number of shards
+  millrace stream split flights 0
+  millrace stream merge flights 4 5
   millrace stream describe flights --output json
   millrace shards calc --help               how many shards a load needs")]
 pub(super) struct StreamArgs {
@@ -38,6 +43,9 @@ enum Command {
         /// Shards: what the stream takes and gives in parallel. `millrace shards calc` tells how many.
         #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         shards: u32,
+        /// Who decides the number of shards from then on. The default is "provisioned".
+        #[arg(long, value_enum)]
+        mode: Option<ModeArg>,
         #[command(flatten)]
         settings: SettingArgs,
         #[command(flatten)]
@@ -60,11 +68,19 @@ enum Command {
     Update {
         /// The stream's name.
         name: String,
+        /// Splits and merges shards until they are so many and equal.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        shards: Option<u32>,
+        /// Who decides the number of shards.
+        #[arg(long, value_enum)]
+        mode: Option<ModeArg>,
         #[command(flatten)]
         settings: SettingArgs,
         #[command(flatten)]
         output: OutputArgs,
     },
+    Split(SplitArgs),
+    Merge(MergeArgs),
     /// Give an encrypted stream a new data key.
     ///
     /// New records are sealed with it; older ones stay readable. Keys that no readable record needs any more are destroyed.
@@ -151,8 +167,9 @@ impl OverQuotaArg {
 pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
     let admin = endpoint.client()?.admin();
     match args.command {
-        Command::Create { name, shards, settings, output } => {
-            output.write(&StreamView::of(admin.create_stream(settings.create(name, shards)).await?), described)
+        Command::Create { name, shards, mode, settings, output } => {
+            let request = CreateStreamRequest { mode: ModeArg::on_wire(mode), ..settings.create(name, shards) };
+            output.write(&StreamView::of(admin.create_stream(request).await?), described)
         }
         Command::List { output } => {
             let streams: Vec<_> = admin.list_streams().await?.into_iter().map(StreamView::of).collect();
@@ -161,8 +178,13 @@ pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
         Command::Describe { name, output } => {
             output.write(&StreamView::of(admin.describe_stream(&name).await?), described)
         }
-        Command::Update { name, settings, output } => {
-            output.write(&StreamView::of(admin.update_stream(settings.update(name)).await?), described)
+        Command::Update { name, shards, mode, settings, output } => {
+            let request = UpdateStreamRequest { mode: ModeArg::on_wire(mode), ..settings.update(name.clone()) };
+            let mut stream = admin.update_stream(request).await?;
+            if let Some(shards) = shards {
+                stream = admin.update_shard_count(&name, shards).await?;
+            }
+            output.write(&StreamView::of(stream), described)
         }
         Command::RotateKey { name, output } => {
             output.write(&StreamView::of(admin.rotate_stream_key(&name).await?), described)
@@ -175,6 +197,8 @@ pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
                 failed => Err(Failure::new(format!("{failed} data keys could not be unwrapped"))),
             }
         }
+        Command::Split(args) => reshard::split(args, endpoint).await,
+        Command::Merge(args) => reshard::merge(args, endpoint).await,
         Command::Delete { name, confirm: flags } => {
             confirm(flags, &format!("delete stream {name} with all its records"))?;
             Ok(admin.delete_stream(&name).await?)
@@ -241,6 +265,8 @@ struct StreamView {
     held: Vec<HeldView>,
     created_at: String,
     encryption: EncryptionView,
+    mode: &'static str,
+    open_shards: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shards: Vec<ShardView>,
 }
@@ -263,17 +289,9 @@ struct HeldView {
     since: String,
 }
 
-#[derive(Serialize)]
-struct ShardView {
-    shard: u32,
-    hash_key_start: String,
-    hash_key_end: String,
-    trim_offset: u64,
-    next_offset: u64,
-}
-
 impl StreamView {
     fn of(stream: Stream) -> Self {
+        let mode = if stream.mode() == StreamMode::OnDemand { "on_demand" } else { "provisioned" };
         let over_quota = if stream.over_quota() == OverQuota::Delay { "delay" } else { "reject" };
         let ShardQuota { in_bytes_per_second, in_records_per_second, out_bytes_per_second, burst_ms } =
             stream.quota.unwrap_or_default();
@@ -282,13 +300,6 @@ impl StreamView {
             records: held.records,
             bytes: held.bytes,
             since: time(held.since_ms),
-        });
-        let shards = stream.shards.into_iter().map(|shard| ShardView {
-            shard: shard.shard,
-            hash_key_start: shard.hash_key_start,
-            hash_key_end: shard.hash_key_end,
-            trim_offset: shard.trim_offset,
-            next_offset: shard.next_offset,
         });
         Self {
             name: stream.name,
@@ -302,18 +313,21 @@ impl StreamView {
             held: held.collect(),
             created_at: time(stream.created_at_ms),
             encryption: EncryptionView::of(stream.encryption.unwrap_or_default()),
-            shards: shards.collect(),
+            mode,
+            open_shards: stream.open_shard_count,
+            shards: reshard::views(stream.shards),
         }
     }
 }
 
 fn listed(streams: &[StreamView]) -> String {
-    let heading = ["NAME", "RETENTION", "RECORD MAX", "IN/SHARD", "RECORDS IN/SHARD", "OUT/SHARD", "CREATED"];
+    let heading = ["NAME", "SHARDS", "RETENTION", "RECORD MAX", "IN/SHARD", "RECORDS IN/SHARD", "OUT/SHARD", "CREATED"];
     table(
         heading,
         streams.iter().map(|stream| {
             [
                 stream.name.clone(),
+                stream.open_shards.to_string(),
                 duration(stream.retention_ms),
                 bytes(stream.record_bytes_max),
                 bytes_per_second(stream.quota.in_bytes_per_second),
@@ -356,20 +370,10 @@ fn described(stream: &StreamView) -> String {
         ("over quota", stream.over_quota.to_owned()),
         ("stored", stored(stream)),
         ("held for deliveries", held(stream)),
+        ("mode", stream.mode.to_owned()),
         ("created", stream.created_at.clone()),
         ("encryption", stream.encryption.text()),
     ]);
-    let shards = table(
-        ["SHARD", "FIRST", "NEXT", "KEPT", "HASH KEYS"],
-        stream.shards.iter().map(|shard| {
-            [
-                shard.shard.to_string(),
-                shard.trim_offset.to_string(),
-                shard.next_offset.to_string(),
-                count(shard.next_offset.saturating_sub(shard.trim_offset)),
-                format!("{} - {}", shard.hash_key_start, shard.hash_key_end),
-            ]
-        }),
-    );
+    let shards = reshard::listed(&stream.shards);
     format!("{facts}\n{shards}{}", stream.encryption.listed())
 }

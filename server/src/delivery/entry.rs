@@ -83,9 +83,13 @@ impl Entry {
             State::Retrying => 2,
         };
         let age = |at: Timestamp| (Timestamp::now().as_millis() - at.as_millis()).max(0) as f64 / 1000.0;
-        let lag = self.declared().shards().into_iter().map(|key| {
-            let committed = progress.committed.get(&key.shard).copied().unwrap_or_default();
-            (key.shard.0, i64::try_from(log.offsets(key).end.since(committed)).unwrap_or(i64::MAX))
+        let topology = self.declared().stream.topology();
+        let lag = topology.shards().iter().filter_map(|shard| {
+            let committed = progress.committed.get(&shard.id()).copied().unwrap_or_default();
+            let lag = log.offsets(shard.key()).end.since(committed);
+            // A closed shard that is committed has nothing more to tell.
+            let tells = lag > 0 || shard.closed().is_none();
+            tells.then(|| (shard.id().0, i64::try_from(lag).unwrap_or(i64::MAX)))
         });
         Sample {
             delivery: self.name.clone(),

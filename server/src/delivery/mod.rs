@@ -148,11 +148,12 @@ impl Deliveries {
     /// [`Kind::NotFound`]; [`Kind::FailedPrecondition`] where the delivery is paused.
     pub async fn flush(&self, name: &str) -> Result<Described> {
         let entry = self.entry(name)?;
-        let target = self.acknowledged(&entry);
-        entry.wanted.send_modify(|wanted| raise(&mut wanted.flush, &target));
+        let (target, stream) = (self.acknowledged(&entry), Arc::clone(&entry.declared().stream));
+        entry.wanted.send_modify(|wanted| raise(&stream.topology(), &mut wanted.flush, &target));
         let mut progress = entry.progress.clone();
         let mut wanted = entry.wanted.subscribe();
-        let committed = progress.wait_for(|progress| progress.recovered && reached(&progress.committed, &target));
+        let committed = progress
+            .wait_for(|progress| progress.recovered && reached(&stream.topology(), &progress.committed, &target));
         let paused =
             || Error::new(Kind::FailedPrecondition, format_args!("delivery {name} is paused; resume it first"));
         tokio::select! {

@@ -98,15 +98,18 @@ impl Deliveries {
     }
 
     async fn part(&self, entry: &Entry, ends: Option<&Offsets>, upto: &Offsets) -> Result<Option<TailPart>, TailError> {
+        let stream = Arc::clone(&entry.declared().stream);
         entry.wanted.send_if_modified(|wanted| {
-            let have = reached(&wanted.convert, upto);
-            raise(&mut wanted.convert, upto);
+            let topology = stream.topology();
+            let have = reached(&topology, &wanted.convert, upto);
+            raise(&topology, &mut wanted.convert, upto);
             !have
         });
         let mut progress = entry.progress.clone();
         let stuck = |progress: &Progress| progress.ended || progress.paused || !progress.failing.is_empty();
-        let settled =
-            progress.wait_for(|progress| stuck(progress) || (progress.recovered && reached(&progress.converted, upto)));
+        let settled = progress.wait_for(|progress| {
+            stuck(progress) || (progress.recovered && reached(&stream.topology(), &progress.converted, upto))
+        });
         let recovered = settled.await.map_err(|_| super::closing(&entry.name))?.recovered;
         if !recovered {
             let words = format!("delivery {} does not know its position yet", entry.name);
@@ -116,7 +119,7 @@ impl Deliveries {
         let held = entry.held.from(ends).ok_or_else(too_old)?;
         let mut batches: Vec<RecordBatch> = held.chunks.iter().filter_map(|chunk| rows(chunk)).collect();
         let mut reserved = Vec::new();
-        if !reached(&held.covered, upto) {
+        if !reached(&stream.topology(), &held.covered, upto) {
             let rest = self.convert_now(entry, &held.covered, upto, held.schema).await?;
             if rest.iter().any(|chunk| chunk.totals.lost > 0) {
                 return Err(too_old());

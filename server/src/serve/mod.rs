@@ -160,6 +160,7 @@ struct Servers {
     http_stop: CancellationToken,
     retention: JoinHandle<()>,
     groups: JoinHandle<()>,
+    on_demand: JoinHandle<()>,
 }
 
 impl Parts {
@@ -188,6 +189,7 @@ impl Parts {
             http_stop,
             retention: tokio::spawn(retention),
             groups: tokio::spawn(self.services.groups.clone().run(stop.clone())),
+            on_demand: tokio::spawn(self.services.streams.clone().run_on_demand(stop.clone())),
         })
     }
 
@@ -217,6 +219,7 @@ impl Parts {
         // A task that was aborted or failed has nothing left to tell here.
         let _ = servers.retention.await;
         let _ = servers.groups.await;
+        let _ = servers.on_demand.await;
         let closed = self.stores.close().await;
         servers.http_stop.cancel();
         if !servers.http.is_finished() {

@@ -20,6 +20,7 @@ mod put;
 mod read;
 mod subscribe;
 mod reshard;
+mod on_demand;
 mod retention;
 #[cfg(test)]
 mod tests;

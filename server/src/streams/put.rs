@@ -383,6 +383,7 @@ impl PendingPut {
                     }
                     shard.metrics.in_records.inc_by(indexes.len() as u64);
                     shard.metrics.in_bytes.inc_by(bytes);
+                    shard.take(bytes, indexes.len() as u64);
                 }
                 Err(error) => fail(&mut self.results, &indexes, &shard, &error),
             }

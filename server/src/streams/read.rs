@@ -1,5 +1,6 @@
 //! The way of records out of the log: positions, one read, and how far a reader is behind.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use millrace_storage::log::{Log, Offset, ReadLimit, Record, ShardId, ShardKey};
@@ -173,15 +174,26 @@ pub(super) async fn read_shard(
     Ok(ShardRecords { shard: shard.id(), records, next_offset, millis_behind_latest, end: None })
 }
 
-/// The end of a shard, where it is closed and a reader is there. A child whose records are gone as well is left out.
+/// The end of a shard, where it is closed and a reader is there. Where a child is gone as well, the oldest shards that are
+/// left of its hash keys take its place.
 pub(super) fn end_at(topology: &Topology, shard: &ShardState, next: Offset) -> Option<ShardEnd> {
     let closed = shard.closed().filter(|closed| next >= closed.end)?;
-    let children = closed.children.iter().filter_map(|child| topology.shard(*child)).map(|child| ChildShard {
+    let mut children: Vec<_> = closed.children.iter().filter_map(|child| topology.shard(*child)).collect();
+    if children.len() < closed.children.len() {
+        let range = shard.range();
+        children.extend(topology.shards().iter().filter(|later| {
+            let meets = later.range().start <= range.end && later.range().end >= range.start;
+            later.id() > shard.id() && meets && later.parents().iter().all(|parent| topology.shard(*parent).is_none())
+        }));
+        children.sort_unstable_by_key(|child| child.id());
+        children.dedup_by_key(|child| child.id());
+    }
+    let child = |child: &Arc<ShardState>| ChildShard {
         shard: child.id(),
         parents: child.parents().to_vec(),
         range: child.range(),
-    });
-    Some(ShardEnd { children: children.collect() })
+    };
+    Some(ShardEnd { children: children.into_iter().map(child).collect() })
 }
 
 /// Zero at the tip; otherwise how long ago the last record arrived that the reader has.

@@ -82,14 +82,16 @@ impl Streams {
         let spec = stream.spec();
         let kept_ms = i64::try_from(spec.retention.as_millis()).unwrap_or(i64::MAX);
         let oldest = Timestamp(now.as_millis().saturating_sub(kept_ms));
+        let all = readers;
         let readers = if spec.hold_for_deliveries { readers } else { &[] };
         let mut holding = Holding::default();
-        // Trimming must not overtake a deletion.
-        let _gate = stream.gate.read().await;
-        if stream.deleted.is_cancelled() {
-            return Ok(());
-        }
         for shard in stream.topology().shards() {
+            // Trimming must not overtake a deletion; held for one shard at a time, since a reshard waits for it, and puts
+            // for that.
+            let _gate = stream.gate.read().await;
+            if stream.deleted.is_cancelled() {
+                return Ok(());
+            }
             let trim = self.log().offsets(shard.key()).start;
             let ended = self.log().offset_at(shard.key(), oldest).await?;
             let needed = readers.iter().map(|reader| reader.needs(shard.id())).min();
@@ -102,7 +104,9 @@ impl Streams {
             }
         }
         show(stream, holding, now);
-        Ok(())
+        // What goes unread where nothing is held is counted by the delivery that misses it, which must find the shard.
+        let needed = |shard| all.iter().map(|reader| reader.needs(shard)).min().unwrap_or(Offset(u64::MAX));
+        self.drop_closed_shards(stream, oldest, needed).await
     }
 
     /// Adds what one shard keeps past the retention, for all and for each delivery.

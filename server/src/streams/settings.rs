@@ -15,6 +15,19 @@ pub struct StreamSettings {
     pub shard_count_max: u32,
     /// The most shards of all streams together, closed ones whose records are still kept among them.
     pub shards_max: u32,
+    /// The least open shards that a stream on demand merges down to.
+    pub on_demand_shards_min: u32,
+    /// The most open shards that a stream on demand splits up to.
+    pub on_demand_shards_max: u32,
+    /// Time between two looks at the load of streams on demand.
+    #[serde(with = "humantime_serde")]
+    pub on_demand_interval: Duration,
+    /// How long a shard must take 80 % of its quota or more before it splits.
+    #[serde(with = "humantime_serde")]
+    pub on_demand_split_after: Duration,
+    /// How long two neighbours must take 40 % or less of one shard's quota before they merge.
+    #[serde(with = "humantime_serde")]
+    pub on_demand_merge_after: Duration,
     /// The shards of a stream that is created without a number.
     pub shard_count_default: u32,
     /// How long a stream keeps records when created without a retention.
@@ -92,6 +105,11 @@ impl Default for StreamSettings {
             count_max: 1000,
             shard_count_max: 10_000,
             shards_max: 50_000,
+            on_demand_shards_min: 1,
+            on_demand_shards_max: 128,
+            on_demand_interval: Duration::from_secs(10),
+            on_demand_split_after: Duration::from_secs(60),
+            on_demand_merge_after: Duration::from_secs(900),
             shard_count_default: 1,
             retention_default: 24 * HOUR,
             retention_min: HOUR,

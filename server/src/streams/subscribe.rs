@@ -84,6 +84,7 @@ impl Streams {
             stream,
             whole: shard.is_none(),
             waiting,
+            known_to: topology.next_id(),
             running: HashSet::new(),
             followers: JoinSet::new(),
             sender,
@@ -111,6 +112,8 @@ struct Lineage {
     whole: bool,
     /// Shards whose parents are not yet read.
     waiting: HashMap<ShardId, Cursor>,
+    /// Shards from this number on are not known yet.
+    known_to: u32,
     running: HashSet<ShardId>,
     /// Dropping the subscription ends them.
     followers: JoinSet<Result<Option<Arc<ShardState>>>>,
@@ -152,16 +155,20 @@ impl Lineage {
         Ok(())
     }
 
-    /// Starts the children of a shard that is read, as far as their other parents are.
+    /// Starts the children of a shard that is read, as far as their other parents are. All shards that came with them are
+    /// noted first: a child's other parent may be one that nobody has named yet.
     fn go_on(&mut self, shard: &ShardState) {
         let topology = self.stream.topology();
-        for child in shard.closed().iter().flat_map(|closed| closed.children.iter()) {
-            let Some(shard) = topology.shard(*child) else { continue };
-            if !self.running.contains(child) {
-                self.waiting.entry(*child).or_insert_with(|| Cursor { shard: Arc::clone(shard), next: Offset::ZERO });
-            }
-            if self.is_ready(*child) {
-                self.start(*child);
+        let came = topology.shards().partition_point(|shard| shard.id().0 < self.known_to);
+        for shard in &topology.shards()[came..] {
+            self.waiting.insert(shard.id(), Cursor { shard: Arc::clone(shard), next: Offset::ZERO });
+        }
+        self.known_to = self.known_to.max(topology.next_id());
+        // Among those that came may be some whose parents are gone already.
+        let children = shard.closed().into_iter().flat_map(|closed| closed.children.iter()).copied();
+        for child in children.chain(topology.shards()[came..].iter().map(|shard| shard.id())) {
+            if self.is_ready(child) {
+                self.start(child);
             }
         }
     }

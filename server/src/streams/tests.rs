@@ -5,6 +5,7 @@ mod conditions;
 mod read;
 mod registry;
 mod encryption;
+mod reshard;
 mod retention;
 
 use std::sync::Arc;

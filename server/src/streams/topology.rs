@@ -4,6 +4,7 @@
 //! free ones, so a child's number is higher than its parents', and the highest is always open.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -37,6 +38,8 @@ pub struct ShardState {
     /// Set with the topology that has its children.
     closed: OnceLock<Closed>,
     account: RwLock<Arc<Account>>,
+    /// Bytes and records that became durable since the process began.
+    taken: [AtomicU64; 2],
     pub(super) metrics: ShardMetrics,
 }
 
@@ -144,6 +147,7 @@ impl ShardState {
             reason,
             closed: OnceLock::new(),
             account: RwLock::new(Arc::new(Account::new(spec.quota, spec.record_bytes_max, Instant::now()))),
+            taken: Default::default(),
             metrics: metrics.shard(name, key.shard.0),
         }
     }
@@ -196,6 +200,17 @@ impl ShardState {
         // A second close can only come from a bug, and must not move the end.
         debug_assert!(self.closed.get().is_none(), "shard {} is closed twice", self.key);
         let _ = self.closed.set(closed);
+    }
+
+    /// Counts what became durable.
+    pub(super) fn take(&self, bytes: u64, records: u64) {
+        self.taken[0].fetch_add(bytes, Ordering::Relaxed);
+        self.taken[1].fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Bytes and records that became durable since the process began.
+    pub(super) fn taken(&self) -> (u64, u64) {
+        (self.taken[0].load(Ordering::Relaxed), self.taken[1].load(Ordering::Relaxed))
     }
 
     pub(super) fn account(&self) -> Arc<Account> {

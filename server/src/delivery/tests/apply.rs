@@ -73,7 +73,7 @@ async fn what_is_wrong_is_refused_before_anything_changes() {
     let process = site.start_applied().await;
     let fresh = "[[stream]]\nname = \"fresh\"\n";
     for (from, to, words) in [
-        ("shards = 2", "shards = 3", &["stream s", "2 shards", "3"][..]),
+        ("shards = 2", "shards = 10001", &["stream s", "10001 shards", "10000"][..]),
         ("shards = 2", "shards = 2\nretention = \"1m\"", &["stream s", "retention", "1 h to 8760 h"]),
         ("{ field = \"at\" }", "{ field = \"at\", format = \"iso\" }", &["table default.t", "time", "iso"]),
         ("{ field = \"at\" }", "{ field = \"other\" }", &["table default.t", "time", "cannot change"]),

@@ -8,3 +8,4 @@ mod faults;
 mod corrupt;
 mod site;
 mod tails;
+mod reshard;

@@ -58,7 +58,10 @@ impl Batch {
         chunks: Vec<Arc<Chunk>>,
         schema: Option<TableSchema>,
     ) -> Self {
-        let ranges = super::ranges(&position.committed(), &chunks);
+        let mut ranges = super::ranges(&position.committed(), &chunks);
+        // Shards that are gone were committed to their end, and leave the position.
+        let topology = declared.stream.topology();
+        ranges.retain(|shard, range| range.start < range.end || topology.shard(*shard).is_some());
         Self::new(declared, position.checkpoint.value.next_batch, ranges, chunks, schema, position.checkpoint, None)
     }
 

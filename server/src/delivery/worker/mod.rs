@@ -43,6 +43,7 @@ use self::shard::Shard;
 use super::Parts;
 use super::budget::Member;
 use super::declared::Declared;
+use crate::streams::Topology;
 
 /// A worker before it runs.
 #[derive(Debug)]
@@ -206,6 +207,10 @@ struct Session {
     declared: Arc<Declared>,
     reader: Arc<Reader>,
     member: Member,
+    topology: watch::Receiver<Arc<Topology>>,
+    /// The topology that `shards` are of.
+    followed: Option<Arc<Topology>>,
+    /// By number.
     shards: Vec<Shard>,
     /// `None` while it reads.
     converting: Option<Converting>,
@@ -243,12 +248,7 @@ impl Session {
     async fn begin(worker: &Worker, declared: &Arc<Declared>, position: Position) -> Self {
         let parts = Arc::clone(&worker.parts);
         let converting = position::converting(&parts, &worker.retry, declared).await;
-        let committed = position.committed();
-        let shard = |key: ShardKey| {
-            let from = committed.get(&key.shard).copied().unwrap_or_default();
-            Shard::new(key, from, parts.log.tail(key))
-        };
-        let shards = declared.shards().into_iter().map(shard).collect();
+        let topology = declared.stream.watch_topology();
         worker.retry.progress.send_modify(|progress| progress.paused = false);
         Self {
             reader: Arc::new(worker.reader(declared)),
@@ -256,7 +256,9 @@ impl Session {
             retry: worker.retry.clone(),
             held: Arc::clone(&worker.held),
             declared: Arc::clone(declared),
-            shards,
+            topology,
+            followed: None,
+            shards: Vec::new(),
             converting: Some(converting),
             reading: None,
             position: Some(position),
@@ -271,6 +273,7 @@ impl Session {
         let mut leaving = false;
         loop {
             let now = Instant::now();
+            self.follow_topology();
             for shard in &mut self.shards {
                 shard.notice(now);
             }
@@ -299,6 +302,36 @@ impl Session {
         }
     }
 
+    /// Takes in the shards that came and lets go of those that went. A new one is read from its first record on, or from
+    /// where it was committed.
+    fn follow_topology(&mut self) {
+        let topology = Arc::clone(&self.topology.borrow_and_update());
+        if self.followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, &topology)) {
+            return;
+        }
+        self.shards.retain(|shard| topology.shard(shard.key.shard).is_some());
+        // Numbers only grow, so that what is new stands last.
+        let known = self.shards.last().map(|shard| shard.key.shard);
+        for state in topology.shards().iter().filter(|shard| known.is_none_or(|known| shard.id() > known)) {
+            let from = match &self.position {
+                Some(position) => position.committed_in(state.id()),
+                // Its position cannot have moved: it was never read.
+                None => Offset::ZERO,
+            };
+            let tail = self.parts.log.tail(state.key());
+            self.shards.push(Shard::new(Arc::clone(state), from, tail));
+        }
+        self.followed = Some(topology);
+    }
+
+    /// Whether a shard's turn has not come: its parents are not read to their end.
+    fn is_held_back(&self, shard: &Shard) -> bool {
+        shard.parents().iter().any(|parent| {
+            let found = self.shards.binary_search_by_key(parent, |shard| shard.key.shard);
+            found.is_ok_and(|index| !self.shards[index].is_read_out())
+        })
+    }
+
     async fn event(
         &mut self,
         now: Instant,
@@ -309,7 +342,7 @@ impl Session {
     ) -> Event {
         let look_at = self.next_look(now, aims);
         let may_read = !leaving && self.reading.is_none() && self.has_room();
-        let Self { shards, flight, reading, member, .. } = self;
+        let Self { shards, flight, reading, member, topology, .. } = self;
         tokio::select! {
             biased;
             () = stop.cancelled() => Event::Stopped,
@@ -317,6 +350,7 @@ impl Session {
             landed = ready(flight) => { *flight = None; Event::Landed(landed) }
             done = ready(reading), if !leaving => { *reading = None; Event::Read(done) }
             () = member.pressed() => Event::Look,
+            Ok(()) = topology.changed() => Event::Look,
             () = appended(shards), if may_read => Event::Look,
             () = sleep_until(look_at), if !leaving => Event::Look,
         }
@@ -347,6 +381,9 @@ impl Session {
         let order = (1..=count).map(|step| (self.turn + step) % count);
         let due = order.filter_map(|index| {
             let shard = &self.shards[index];
+            if shard.waiting_since.is_none() || self.is_held_back(shard) {
+                return None;
+            }
             let aim = |aims: &Offsets| aims.get(&shard.key.shard).copied().unwrap_or_default();
             let upto = if aged { shard.next() } else { aim(&aims.flush).max(aim(&aims.convert)) };
             Some((shard.due_at(now, interval, upto)?, index))
@@ -424,9 +461,10 @@ impl Session {
         if flush.is_empty() {
             return false;
         }
+        let topology = self.topology.borrow();
         let read_to: Offsets = self.shards.iter().map(|shard| (shard.key.shard, shard.read_to)).collect();
         let committed = self.position.as_ref().map(Position::committed).unwrap_or_default();
-        !reached(&committed, flush) && reached(&read_to, flush)
+        !reached(&topology, &committed, flush) && reached(&topology, &read_to, flush)
     }
 
     fn landed(&mut self, landed: Landed) {
@@ -473,7 +511,7 @@ async fn sleep_until(at: Option<Instant>) {
 
 /// Waits for an append to any shard that has nothing waiting yet; the others have their time to be read.
 async fn appended(shards: &mut [Shard]) {
-    let idle = shards.iter_mut().filter(|shard| shard.waiting_since.is_none());
+    let idle = shards.iter_mut().filter(|shard| shard.waiting_since.is_none() && !shard.is_read_out());
     let mut any: FuturesUnordered<_> = idle.map(Shard::appended).collect();
     if any.next().await.is_none() {
         future::pending::<()>().await;

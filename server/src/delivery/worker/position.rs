@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millrace_storage::lake::convert::Converter;
 use millrace_storage::lake::schema::TableSchema;
+use millrace_storage::log::{Offset, ShardId};
 use millrace_storage::meta::keys::checkpoint::{CheckpointKey, CheckpointValue};
 use millrace_storage::meta::keys::intent::{IntentKey, IntentValue};
 use millrace_storage::meta::keys::{self, Stored, load_offsets};
@@ -45,6 +46,11 @@ impl Position {
     /// For each shard the first offset that is not committed.
     pub(super) fn committed(&self) -> Offsets {
         load_offsets(&self.checkpoint.value.offsets)
+    }
+
+    /// The first offset of one shard that is not committed.
+    pub(super) fn committed_in(&self, shard: ShardId) -> Offset {
+        Offset(self.checkpoint.value.offsets.get(&shard.0).copied().unwrap_or(0))
     }
 
     /// Shows the position to others.

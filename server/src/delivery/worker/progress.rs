@@ -8,6 +8,7 @@ use millrace_storage::meta::keys::Totals;
 use millrace_storage::time::Timestamp;
 
 use crate::delivery::declared::Declared;
+use crate::streams::Topology;
 
 /// An offset for each shard.
 pub(crate) type Offsets = BTreeMap<ShardId, Offset>;
@@ -68,15 +69,18 @@ pub(crate) struct Wanted {
     pub(crate) convert: Offsets,
 }
 
-/// Whether every shard of `wanted` is reached.
-pub(crate) fn reached(have: &Offsets, wanted: &Offsets) -> bool {
-    wanted.iter().all(|(shard, offset)| have.get(shard).copied().unwrap_or_default() >= *offset)
+/// Whether every shard of `wanted` is reached that the stream still has: one is gone only after every delivery has committed
+/// all of it.
+pub(crate) fn reached(topology: &Topology, have: &Offsets, wanted: &Offsets) -> bool {
+    let reached = |shard: &ShardId, offset: &Offset| have.get(shard).copied().unwrap_or_default() >= *offset;
+    wanted.iter().all(|(shard, offset)| reached(shard, offset) || topology.shard(*shard).is_none())
 }
 
-/// Moves `target` forward to `more`, shard by shard.
-pub(crate) fn raise(target: &mut Offsets, more: &Offsets) {
+/// Moves `target` forward to `more`, shard by shard, and forgets the shards that the stream has no more.
+pub(crate) fn raise(topology: &Topology, target: &mut Offsets, more: &Offsets) {
     for (shard, offset) in more {
         let held = target.entry(*shard).or_default();
         *held = (*held).max(*offset);
     }
+    target.retain(|shard, _| topology.shard(*shard).is_some());
 }

@@ -1,14 +1,16 @@
 //! A shard as a worker reads it: how far it read, what waits there, and whether reading fails at present.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_storage::log::{Offset, ShardKey};
+use millrace_storage::log::{Offset, ShardId, ShardKey};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::chunk::Chunk;
 use super::reader::CHUNK_BYTES_MAX;
 use super::retry::Streak;
+use crate::streams::ShardState;
 
 /// So many waiting records are read at once, without waiting for more.
 const READY_RECORDS: u64 = 1_000;
@@ -27,6 +29,7 @@ const READ_BYTES_MIN: u64 = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) key: ShardKey,
+    state: Arc<ShardState>,
     /// The first offset that was not read.
     pub(crate) read_to: Offset,
     tail: watch::Receiver<Offset>,
@@ -39,8 +42,18 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// A shard to read from an offset on.
-    pub(crate) fn new(key: ShardKey, read_to: Offset, tail: watch::Receiver<Offset>) -> Self {
-        Self { key, read_to, tail, waiting_since: None, record_bytes: None, failing: None }
+    pub(crate) fn new(state: Arc<ShardState>, read_to: Offset, tail: watch::Receiver<Offset>) -> Self {
+        Self { key: state.key(), state, read_to, tail, waiting_since: None, record_bytes: None, failing: None }
+    }
+
+    /// The shards that are to be read before it.
+    pub(crate) fn parents(&self) -> &[ShardId] {
+        self.state.parents()
+    }
+
+    /// Whether it is closed and all of it was read.
+    pub(crate) fn is_read_out(&self) -> bool {
+        self.state.closed().is_some_and(|closed| self.read_to >= closed.end)
     }
 
     /// The offset that the shard's next record gets.

@@ -10,6 +10,9 @@
 
 mod plan;
 mod stored;
+mod drop;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
