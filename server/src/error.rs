@@ -119,7 +119,7 @@ impl From<millrace_storage::log::Error> for Error {
         let kind = match &error {
             Log::TooLarge { .. } | Log::SequenceReused { .. } => Kind::Invalid,
             Log::NextOffset { .. } | Log::SequenceTooOld { .. } => Kind::FailedPrecondition,
-            Log::Corrupt { .. } => Kind::DataLoss,
+            Log::Corrupt { .. } | Log::Damaged { .. } => Kind::DataLoss,
             Log::InUse { .. } | Log::Key { is_retryable: false, .. } => Kind::FailedPrecondition,
             Log::Poisoned { .. } | Log::Closed | Log::Storage(_) | Log::Key { .. } => Kind::Unavailable,
         };
@@ -132,7 +132,7 @@ impl From<millrace_storage::meta::Error> for Error {
         use millrace_storage::meta::Error as Meta;
         let kind = match &error {
             Meta::Conflict { .. } => Kind::Conflict,
-            Meta::Corrupt { .. } => Kind::DataLoss,
+            Meta::Corrupt { .. } | Meta::Damaged { .. } => Kind::DataLoss,
             Meta::InUse { .. } => Kind::FailedPrecondition,
             Meta::Closed | Meta::Storage(_) => Kind::Unavailable,
         };

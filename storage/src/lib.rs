@@ -4,8 +4,10 @@
 
 pub mod time;
 pub mod failpoint;
+mod wal;
 pub mod encryption;
 pub mod log;
 pub mod meta;
 pub mod lake;
 pub mod catalog;
+pub mod backup;

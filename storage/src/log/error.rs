@@ -86,6 +86,19 @@ pub enum Error {
         /// Records that came now.
         given: u64,
     },
+    /// A write-ahead log is not as it was written, and acknowledged records follow the damage. Nothing was changed.
+    #[error(
+        "the write-ahead log {file} is damaged at byte {at} ({reason}) and acknowledged records follow; nothing was changed: \
+         restore a backup, or stop here and see what `millrace log repair` can save"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Bytes from its beginning.
+        at: u64,
+        /// What was found there.
+        reason: &'static str,
+    },
     /// Another process has the log open.
     #[error("the log at {path} is in use by another process; stop it first or choose another --data-dir")]
     InUse {
@@ -102,6 +115,15 @@ impl Error {
     pub(crate) fn key(stream: StreamId, why: KeyUnusable) -> Self {
         let KeyUnusable { version, reason, is_retryable } = why;
         Self::Key { stream, version: version.0, reason, is_retryable }
+    }
+
+    /// Where reading may go on past a corrupt block: the first offset that is not in it.
+    #[must_use]
+    pub fn next_readable(&self) -> Option<Offset> {
+        match self {
+            Self::Corrupt { last_offset, .. } => Some(*last_offset + 1),
+            _ => None,
+        }
     }
 
     /// Whether the same call may succeed later without a restart.

@@ -22,6 +22,19 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A write-ahead log is not as it was written, and commits follow the damage. Nothing was changed.
+    #[error(
+        "the write-ahead log {file} is damaged at byte {at} ({reason}) and commits follow; nothing was changed: restore a \
+         backup, or stop here and see what `millrace log repair` can save"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Bytes from its beginning.
+        at: u64,
+        /// What was found there.
+        reason: &'static str,
+    },
     /// Another process has the store open.
     #[error("the meta store at {path} is in use by another process; stop it first or choose another --data-dir")]
     InUse {

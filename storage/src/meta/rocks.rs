@@ -4,18 +4,20 @@
 //! It must never share a RocksDB with the log: their write patterns and their failures are kept apart.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, IteratorMode, LogLevel, Options, ReadOptions};
 use rocksdb::{BottommostLevelCompaction, CompactOptions, WriteBatch, WriteOptions};
 use tokio::task;
 
 use super::{Condition, Error, MetaStore, Result, Write};
 use crate::failpoint;
+use crate::wal;
 
 /// One memtable; two of them at most.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
@@ -40,11 +42,54 @@ struct Engine {
     commits: Mutex<()>,
 }
 
+/// What a repair of a meta store found, or did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetaRepair {
+    /// Each damaged place: file, byte and what was found.
+    pub damages: Vec<(PathBuf, u64, String)>,
+    /// Commits that are lost: the damaged one and all that follow, as each may rest on those before it.
+    pub commits: u64,
+}
+
+/// Says what is damaged in the write-ahead logs of a store that nobody has open, and with `aside` repairs it: the store is then
+/// as it was before the damage, and the damaged files are kept in that folder.
+pub fn repair(path: &Path, aside: Option<&Path>) -> Result<MetaRepair> {
+    let failed = |error: std::io::Error| Error::Storage(format!("{}: {error}", path.display()));
+    let plan = wal::repair::plan(path, wal::Framing::Plain, wal::repair::After::Drop).map_err(failed)?;
+    let told = |damage: &wal::Damage| (damage.file.clone(), damage.at, damage.reason.to_owned());
+    let repair = MetaRepair { damages: plan.damages.iter().map(told).collect(), commits: plan.records_lost };
+    match aside.filter(|_| !repair.damages.is_empty()) {
+        Some(aside) => plan.apply(aside).map_err(failed)?,
+        None => {}
+    }
+    Ok(repair)
+}
+
 impl RocksMeta {
     /// Opens the store in a folder, which is made where it is missing. Blocks while the write-ahead log is replayed.
     pub fn open(path: &Path) -> Result<Self> {
+        check_logs(path)?;
         let db = DB::open(&options(), path).map_err(|error| open_error(path, &error))?;
         Ok(Self { engine: Arc::new(Engine { db: RwLock::new(Some(db)), commits: Mutex::new(()) }) })
+    }
+
+    /// Copies the store into a folder that is made, and runs `meanwhile` before any other commit: what it copies belongs to
+    /// the same moment. Reads go on. Files that never change are links, so the folder must lie on the store's file system.
+    pub async fn checkpoint<T: Send + 'static, E: From<Error> + Send + 'static>(
+        &self,
+        path: PathBuf,
+        meanwhile: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let engine = Arc::clone(&self.engine);
+        let copied = task::spawn_blocking(move || {
+            let _no_commit = engine.commits.lock();
+            engine.with_db(|db| {
+                let checkpoint = Checkpoint::new(db).map_err(|error| storage(&error))?;
+                checkpoint.create_checkpoint(&path).map_err(|error| storage(&error))
+            })?;
+            meanwhile()
+        });
+        copied.await.unwrap_or_else(|error| Err(Error::Storage(format!("the copy ended early: {error}")).into()))
     }
 
     /// Runs `work` where it may block.
@@ -76,6 +121,17 @@ fn options() -> Options {
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options
+}
+
+/// Refuses a folder whose write-ahead logs lost commits in their middle; RocksDB would go on without them.
+fn check_logs(path: &Path) -> Result<()> {
+    match wal::check(path, wal::Framing::Plain) {
+        Ok(None) => Ok(()),
+        Ok(Some(wal::Damage { file, at, reason })) => {
+            Err(Error::Damaged { file: file.display().to_string(), at, reason })
+        }
+        Err(error) => Err(Error::Storage(format!("{}: {error}", path.display()))),
+    }
 }
 
 fn open_error(path: &Path, error: &rocksdb::Error) -> Error {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ErrorKind, FlushOptions, ReadOptions, WriteBatch, WriteOptions,
 };
@@ -15,6 +16,7 @@ use super::keys::{self, BlockKey};
 use super::marks::{self, Mark};
 use super::{options, sequences};
 use crate::time::Timestamp;
+use crate::wal;
 
 /// The log's RocksDB.
 #[derive(Debug)]
@@ -36,11 +38,23 @@ fn open_error(error: rocksdb::Error, path: &Path) -> Error {
     storage(error)
 }
 
+/// Refuses a folder whose write-ahead logs lost acknowledged records in their middle; RocksDB would go on without them.
+fn check_logs(path: &Path) -> Result<()> {
+    match wal::check(path, wal::Framing::Recycled) {
+        Ok(None) => Ok(()),
+        Ok(Some(wal::Damage { file, at, reason })) => {
+            Err(Error::Damaged { file: file.display().to_string(), at, reason })
+        }
+        Err(error) => Err(Error::Storage(format!("{}: {error}", path.display()))),
+    }
+}
+
 impl Db {
     /// Opens or makes the folder.
     pub(super) fn open(settings: &LogSettings) -> Result<Self> {
         let path = settings.path.clone();
         std::fs::create_dir_all(&path).map_err(|error| Error::Storage(format!("{}: {error}", path.display())))?;
+        check_logs(&path)?;
         let rocks = DB::open_cf_descriptors(&options::database(settings), &path, options::column_families(settings))
             .map_err(|error| open_error(error, &path))?;
         let db = Self { rocks, path };
@@ -211,6 +225,15 @@ impl Db {
             self.rocks.flush_cf_opt(family, &options).map_err(storage)?;
         }
         Ok(())
+    }
+
+    /// Makes a copy of all there is, in a folder that is made: files that never change are linked, others copied. No write may
+    /// be under way.
+    pub(super) fn checkpoint(&self, path: &Path) -> Result<()> {
+        let checkpoint = Checkpoint::new(&self.rocks).map_err(storage)?;
+        checkpoint.create_checkpoint(path).map_err(storage)?;
+        wal::cut_stale_ends(path, wal::Framing::Recycled)
+            .map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
     }
 
     /// Makes a running reclaim return.

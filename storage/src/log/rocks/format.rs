@@ -26,6 +26,7 @@ use bytes::Bytes;
 
 use super::super::{NewRecord, Offset, ShardKey};
 use super::block::{self, Block};
+use super::index::IndexEntry;
 use super::keys::BlockKey;
 use crate::encryption::{DataKey, KeyUnusable, KeyVersion, Keyring, NONCE_BYTES, TAG_BYTES};
 use crate::time::Timestamp;
@@ -304,6 +305,13 @@ fn check(key: BlockKey, value: &[u8]) -> Result<(Header, &[u8]), String> {
 /// Whether a stored block says that it is encrypted.
 pub(super) fn is_encrypted(value: &[u8]) -> bool {
     value.get(2).is_some_and(|cipher| *cipher != Cipher::None as u8)
+}
+
+/// What the index must say of a stored block, if that is not rotten. It needs no key.
+pub(super) fn index_entry(key: BlockKey, value: &[u8]) -> Result<IndexEntry, String> {
+    let (header, _) = check(key, value)?;
+    let stored_bytes = u32::try_from(value.len()).map_err(|_| format!("it has {} bytes", value.len()))?;
+    Ok(IndexEntry { count: header.count, time: header.time, stored_bytes })
 }
 
 /// Checks and decodes a stored block; the error says what is wrong with it, or with its key.

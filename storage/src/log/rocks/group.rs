@@ -175,7 +175,7 @@ impl Group {
                     let mark = Mark { trim: to, newest: plan.newest() };
                     group.trims.push(Trim { shard, from, to, mark, stored_bytes, done });
                 }
-                Entry::Delete { .. } => unreachable!("the queue hands a deletion out alone"),
+                Entry::Delete { .. } | Entry::Checkpoint { .. } => unreachable!("the queue hands it out alone"),
             }
         }
         for (shard, plan) in &mut group.shards {

@@ -23,10 +23,15 @@ mod tail_cache;
 mod recent;
 mod reader;
 mod reclaim;
+mod verify;
+mod repair;
+mod checkpoint;
 #[cfg(test)]
 mod tests;
 
+pub use repair::{LogRepair, LostBlock, repair};
 pub use settings::LogSettings;
+pub use verify::{Fault, Verified};
 
 use std::fmt;
 use std::ops::Range;

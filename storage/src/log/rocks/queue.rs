@@ -2,7 +2,9 @@
 //! ticket resolves, so that all memory of appends in flight is within the bound.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -17,6 +19,7 @@ pub(super) enum Entry {
     Append(Append),
     Trim { shard: ShardKey, before: Offset, stored_bytes: u64, done: oneshot::Sender<Result<()>> },
     Delete { stream: StreamId, stored_bytes: u64, done: oneshot::Sender<Result<()>> },
+    Checkpoint { path: PathBuf, done: oneshot::Sender<Result<()>> },
 }
 
 /// An append that waits.
@@ -54,7 +57,7 @@ impl Entry {
     fn bytes(&self) -> usize {
         match self {
             Self::Append(append) => append.bytes,
-            Self::Trim { .. } | Self::Delete { .. } => 0,
+            Self::Trim { .. } | Self::Delete { .. } | Self::Checkpoint { .. } => 0,
         }
     }
 
@@ -63,7 +66,7 @@ impl Entry {
         // Who no longer waits for an answer needs none.
         match self {
             Self::Append(append) => drop(append.ticket.send(Err(error.clone()))),
-            Self::Trim { done, .. } | Self::Delete { done, .. } => drop(done.send(Err(error.clone()))),
+            Self::Trim { done, .. } | Self::Delete { done, .. } | Self::Checkpoint { done, .. } => drop(done.send(Err(error.clone()))),
         }
     }
 }
@@ -126,8 +129,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for entries and takes the next group: as many as come to `bytes_max`, at least one. A deletion is a group of its
-    /// own. False once the queue is closed and empty.
+    /// Waits for entries and takes the next group: as many as come to `bytes_max`, at least one. A deletion or a checkpoint is a
+    /// group of its own. False once the queue is closed and empty.
     pub(super) fn take(&self, bytes_max: usize, group: &mut Vec<Entry>) -> bool {
         let mut state = self.state.lock();
         while state.entries.is_empty() {
@@ -139,7 +142,7 @@ impl Queue {
         let mut bytes = 0;
         while let Some(entry) = state.entries.front() {
             bytes += entry.bytes();
-            let alone = matches!(entry, Entry::Delete { .. });
+            let alone = matches!(entry, Entry::Delete { .. } | Entry::Checkpoint { .. });
             if !group.is_empty() && (bytes > bytes_max || alone) {
                 break;
             }
@@ -149,6 +152,18 @@ impl Queue {
             }
         }
         true
+    }
+
+    /// Waits for a while; whether nothing came and the queue is open.
+    pub(super) fn stays_empty(&self, quiet: Duration) -> bool {
+        let mut state = self.state.lock();
+        let until = Instant::now() + quiet;
+        while state.entries.is_empty() && state.refusal.is_none() {
+            if self.arrived.wait_until(&mut state, until).timed_out() {
+                return state.entries.is_empty() && state.refusal.is_none();
+            }
+        }
+        false
     }
 
     /// Takes nothing more; what waits is still served.

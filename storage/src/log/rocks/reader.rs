@@ -7,7 +7,7 @@ use super::super::stats::Counters;
 use super::super::{Error, Offset, ReadLimit, Result, ShardKey, StreamId};
 use super::Shared;
 use super::block::{Block, Gathered};
-use super::db::Db;
+use super::db::{Db, IndexScan};
 use super::format::{self, Unreadable};
 use super::index::Indexed;
 use super::keys::BlockKey;
@@ -48,7 +48,7 @@ impl Reader<'_> {
                     index.seek(self.shard, at);
                 }
                 Ok(None) if self.is_deleted() => return Ok(gathered),
-                Ok(None) => return or_gathered(gathered, self.missing(at)),
+                Ok(None) => return or_gathered(gathered, self.missing(at, &index)),
                 Err(error) => return or_gathered(gathered, error),
             }
         }
@@ -75,8 +75,16 @@ impl Reader<'_> {
         self.shared.shards.get(self.shard).is_none_or(|state| !std::ptr::eq(Arc::as_ptr(&state), self.state))
     }
 
-    fn missing(&self, at: Offset) -> Error {
-        corrupt(BlockKey::new(self.shard, at), "there is no block at this offset".to_owned())
+    /// That no block holds `at`: up to the next block, or to the end.
+    fn missing(&self, at: Offset, index: &IndexScan<'_>) -> Error {
+        let (last_offset, reason) = match index.entry() {
+            Err(error) => return error,
+            // The index knows a block that is not there.
+            Ok(Some(entry)) if entry.first_offset() <= at => (entry.key.last_offset, "it is not there"),
+            Ok(Some(entry)) => (Offset(entry.first_offset().0 - 1), "there is no block"),
+            Ok(None) => (Offset(self.state.next().0 - 1), "there is no block"),
+        };
+        corrupt(BlockKey::new(self.shard, last_offset), reason.to_owned())
     }
 
     /// The first readable offset whose record arrived at or after `time`.

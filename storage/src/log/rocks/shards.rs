@@ -79,6 +79,10 @@ impl Shards {
         self.map.read().get(&shard).map(Arc::clone)
     }
 
+    pub(super) fn all(&self) -> Vec<(ShardKey, Arc<Shard>)> {
+        self.map.read().iter().map(|(shard, state)| (*shard, Arc::clone(state))).collect()
+    }
+
     pub(super) fn get_or_new(&self, shard: ShardKey) -> Arc<Shard> {
         if let Some(found) = self.get(shard) {
             return found;

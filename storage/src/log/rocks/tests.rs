@@ -13,6 +13,7 @@ use crate::log::conformance::{ALL, HandClock, assert_numbered, in_time, numbered
 
 mod faults;
 mod encrypted;
+mod rot;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rocksdb::WriteBatch;
 use tokio::sync::oneshot;
@@ -17,6 +17,9 @@ use super::queue::Entry;
 use super::reclaim::Reclaimer;
 use super::{keys, marks, sequences};
 use crate::failpoint;
+
+/// After so long without an append the write-ahead log is sealed.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// The committer's parts.
 #[derive(Debug)]
@@ -33,12 +36,26 @@ impl Committer {
 
     /// Runs until the queue is closed and empty, or the log is poisoned.
     pub(super) fn run(self) {
+        let queue = &self.shared.queue;
         let mut entries = Vec::new();
-        while self.shared.queue.take(self.shared.settings.group_bytes_max, &mut entries) {
+        while queue.take(self.shared.settings.group_bytes_max, &mut entries) {
             match entries.pop() {
                 Some(Entry::Delete { stream, stored_bytes, done }) => self.delete(stream, stored_bytes, done),
+                // Between two groups, so that the copy of the write-ahead log holds no half of one.
+                Some(Entry::Checkpoint { path, done }) => answer(done, self.db.checkpoint(&path)),
                 last => self.commit(entries.drain(..).chain(last)),
             }
+            if queue.stays_empty(QUIET) {
+                self.seal();
+            }
+        }
+    }
+
+    /// Ends the write-ahead log with a record that holds nothing. Damage in the very last record cannot be told from a torn
+    /// write ([`crate::wal`]); what was acknowledged is not the last any more.
+    fn seal(&self) {
+        if let Err(error) = self.db.write_sync(WriteBatch::default()) {
+            self.shared.poison(error.into_string());
         }
     }
 

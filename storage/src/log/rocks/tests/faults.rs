@@ -65,7 +65,7 @@ async fn fill_until_poisoned(path: &Path) -> u64 {
 }
 
 /// Flips one bit in the middle of `needle` in whichever blob file holds it.
-fn flip(path: &Path, needle: &[u8]) {
+pub(super) fn flip(path: &Path, needle: &[u8]) {
     for blob in files_ending(path, "blob") {
         let mut file = std::fs::File::options().read(true).write(true).open(&blob).expect("a blob file");
         let mut bytes = Vec::new();
