@@ -87,7 +87,9 @@ impl Left {
     fn keys(&self) -> Vec<u64> {
         let db = DB::open(&options(self.framing), self.folder.path()).unwrap();
         let keys = db.iterator(rocksdb::IteratorMode::Start).map(|pair| pair.unwrap().0);
-        keys.filter_map(|key| Some(u64::from_be_bytes((*key).try_into().ok()?))).filter(|key| *key < 1_000_000).collect()
+        keys.filter_map(|key| Some(u64::from_be_bytes((*key).try_into().ok()?)))
+            .filter(|key| *key < 1_000_000)
+            .collect()
     }
 }
 

@@ -66,7 +66,9 @@ impl Entry {
         // Who no longer waits for an answer needs none.
         match self {
             Self::Append(append) => drop(append.ticket.send(Err(error.clone()))),
-            Self::Trim { done, .. } | Self::Delete { done, .. } | Self::Checkpoint { done, .. } => drop(done.send(Err(error.clone()))),
+            Self::Trim { done, .. } | Self::Delete { done, .. } | Self::Checkpoint { done, .. } => {
+                drop(done.send(Err(error.clone())))
+            }
         }
     }
 }
