@@ -10,4 +10,5 @@ mod store;
 mod encryption;
 mod exports;
 mod subscribe;
+mod groups;
 mod deploy;

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::Error;
 use crate::streams::{
-    Expect, PendingPut, Place, Placed, Position, Put, PutConditions, PutFailure, PutFailureKind, PutRecord, PutResult,
+    ConsumerName,    Expect, PendingPut, Place, Placed, Position, Put, PutConditions, PutFailure, PutFailureKind, PutRecord, PutResult,
     Room, ShardEnd, ShardRecords, StreamName, Streams,
 };
 
@@ -60,7 +60,9 @@ impl RecordService for RecordHandler {
         let stream = StreamName::try_from(request.stream)?;
         let position = position(request.position)?;
         let limit = ReadLimit { records_max: request.records_max as usize, bytes_max: request.bytes_max as usize };
-        let read = self.streams.get_records(&stream, ShardId(request.shard), position, limit).await?;
+        let (wait, consumer) = (Duration::from_millis(request.wait_ms.into()), consumer(request.consumer)?);
+        let shard = ShardId(request.shard);
+        let read = self.streams.get_waiting(&stream, shard, position, limit, wait, consumer.as_ref()).await?;
         Ok(Response::new(v1::GetResponse {
             next_offset: read.next_offset.0,
             millis_behind_latest: read.millis_behind_latest,
@@ -78,7 +80,8 @@ impl RecordService for RecordHandler {
         let request = request.into_inner();
         let stream = StreamName::try_from(request.stream)?;
         let position = position(request.position)?;
-        let subscription = self.streams.subscribe(&stream, request.shard.map(ShardId), position).await?;
+        let (shard, consumer) = (request.shard.map(ShardId), consumer(request.consumer)?);
+        let subscription = self.streams.subscribe_as(&stream, shard, position, consumer.as_ref()).await?;
         let pushed = subscription.map(|read| {
             let ShardRecords { shard, records: read, next_offset, millis_behind_latest, end } = read?;
             let (shard, next_offset, shard_end) = (shard.0, next_offset.0, end.map(shard_end));
@@ -182,6 +185,11 @@ fn put_error(PutFailure { kind: failed, message, shard }: PutFailure) -> v1::Put
         _ => None,
     };
     v1::PutError { kind: kind.into(), message, shard: shard.map(|shard| shard.0), retry_after_ms, next_offset }
+}
+
+/// A reader's name; none where it is empty.
+fn consumer(name: String) -> Result<Option<ConsumerName>, Error> {
+    if name.is_empty() { Ok(None) } else { ConsumerName::try_from(name).map(Some) }
 }
 
 pub(super) fn position(position: Option<v1::Position>) -> Result<Position, Status> {

@@ -82,6 +82,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("streams.put_stream_bytes_max", "the most bytes in flight on one PutStream; one put is always let in"),
     ("streams.get_records_max", "the most records of one answer to a reader"),
     ("streams.get_bytes_max", "the most bytes of one answer to a reader; one record is always given"),
+    ("streams.get_wait_max", "the longest that a read may wait for a record"),
+    ("streams.consumers_max", "the most names that a stream is read under at a time, each with its own out quota"),
     ("streams.subscribe_bytes_max", "the most bytes of one message to a subscriber; one record is always given"),
     ("streams.subscribe_messages_max", "the most messages that wait for one subscriber"),
     ("streams.metric_shards_max", "the most shards of a stream that metrics tell apart"),

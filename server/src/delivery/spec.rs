@@ -365,6 +365,9 @@ impl DeliverySpec {
             let steps = self.transforms.len();
             return Err(self.invalid("transforms", format_args!("{steps} steps are more than {TRANSFORMS_MAX}")));
         }
+        if self.transforms.iter().skip(1).any(|step| *step == TransformSpec::Deaggregate) {
+            return Err(self.invalid("transforms", "deaggregate takes whole records apart, so it must come first"));
+        }
         match self.format {
             Format::Parquet => self.normalise_parquet()?,
             Format::JsonLines => self.normalise_json_lines()?,

@@ -17,6 +17,7 @@ mod room;
 mod conditions;
 mod admit;
 mod put;
+mod consumers;
 mod read;
 mod subscribe;
 mod reshard;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use conditions::{Expect, Put, PutConditions};
 pub use encryption::Rewrapped;
+pub use consumers::ConsumerName;
 pub use hash_key::HashKeyRange;
 pub use name::{NAME_CHARS_MAX, StreamName};
 pub use options::{StreamMode, StreamOptions, StreamSpec};

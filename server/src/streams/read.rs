@@ -1,14 +1,16 @@
 //! The way of records out of the log: positions, one read, and how far a reader is behind.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millrace_storage::log::{Log, Offset, ReadLimit, Record, ShardId, ShardKey};
 use millrace_storage::time::Timestamp;
 
+use super::consumers::{ConsumerName, Payer};
 use super::hash_key::HashKeyRange;
 use super::name::StreamName;
 use super::options::Rejected;
+use super::quota::Account;
 use super::registry::Streams;
 use super::state::StreamState;
 use super::topology::{ShardState, Topology};
@@ -78,11 +80,10 @@ pub struct ChildShard {
 }
 
 impl Streams {
-    /// Reads one shard once. A limit of zero takes the most that is allowed.
+    /// As [`Self::get_waiting`], of what is there.
     ///
     /// # Errors
-    /// Where the stream or shard is missing, the offset is past the tip, a limit is past the most, or the shard's out quota
-    /// is used up.
+    /// As there.
     pub async fn get_records(
         &self,
         stream: &StreamName,
@@ -90,12 +91,36 @@ impl Streams {
         position: Position,
         limit: ReadLimit,
     ) -> Result<ShardRecords> {
-        let began = Instant::now();
+        self.get_waiting(stream, shard, position, limit, Duration::ZERO, None).await
+    }
+
+    /// Reads one shard once. A limit of zero takes the most that is allowed. Where nothing is left to read, waits for a
+    /// record, or for the shard's end; the answer is empty where neither comes in time, and when the server closes. What is
+    /// read is taken from the out quota of `consumer`, or of all readers without a name.
+    ///
+    /// # Errors
+    /// Where the stream or shard is missing, the offset is past the tip, a limit is past the most, or the shard's out quota
+    /// is used up.
+    pub async fn get_waiting(
+        &self,
+        stream: &StreamName,
+        shard: ShardId,
+        position: Position,
+        limit: ReadLimit,
+        wait: Duration,
+        consumer: Option<&ConsumerName>,
+    ) -> Result<ShardRecords> {
         let stream = self.get(stream)?;
         let shard = &*stream.shard(shard)?;
         let limit = self.read_limit(limit).map_err(|rejected| self.reject(rejected))?;
+        self.check_wait(wait).map_err(|rejected| self.reject(rejected))?;
+        let payer = self.payer(&stream, consumer)?;
         let from = self.resolve(&stream, shard, position).await?;
-        if let Err(retry_after) = shard.account().outgoing(Instant::now()) {
+        if !wait.is_zero() {
+            self.wait_for_record(&stream, shard, from, wait).await?;
+        }
+        let (began, account) = (Instant::now(), payer.account(&stream, shard));
+        if let Err(retry_after) = account.outgoing(began) {
             shard.metrics.throttled_out.inc();
             let wait = retry_after.as_millis().max(1);
             return Err(Error::new(
@@ -109,11 +134,49 @@ impl Streams {
             .about("stream", stream.name())
             .about("shard", shard.id()));
         }
-        let mut read = read_shard(&**self.log(), shard, from, limit).await?;
+        let mut read = read_shard(&**self.log(), shard, &account, from, limit).await?;
         read.end = end_at(&stream.topology(), shard, read.next_offset);
         stream.readers.get.read(read.millis_behind_latest);
         stream.metrics.get_latency.observe(began.elapsed().as_secs_f64());
         Ok(read)
+    }
+
+    /// Whose out quota a reader takes.
+    pub(super) fn payer(&self, stream: &StreamState, consumer: Option<&ConsumerName>) -> Result<Payer> {
+        let most = self.settings().consumers_max;
+        stream.consumers.payer(consumer, most as usize).ok_or_else(|| {
+            let message = format!("stream {} is read under {most} names, and that is the limit", stream.name());
+            self.reject(Rejected::new("consumers_max", "consumer", message)).about("stream", stream.name())
+        })
+    }
+
+    fn check_wait(&self, wait: Duration) -> Result<(), Rejected> {
+        let most = self.settings().get_wait_max;
+        if wait <= most {
+            return Ok(());
+        }
+        let message = format!("a wait of {} ms is past the limit of {} ms", wait.as_millis(), most.as_millis());
+        Err(Rejected::new("get_wait_max", "wait_ms", message))
+    }
+
+    /// Returns once there is something to tell a reader at `from`, or there was nothing for so long.
+    async fn wait_for_record(
+        &self,
+        stream: &StreamState,
+        shard: &ShardState,
+        from: Offset,
+        wait: Duration,
+    ) -> Result<()> {
+        let (mut tail, mut topology) = (self.log().tail(shard.key()), stream.watch_topology());
+        tokio::select! {
+            biased;
+            () = stream.deleted().cancelled() => return Err(stream.is_deleted()),
+            _ = tail.wait_for(|tip| *tip > from) => {}
+            _ = topology.wait_for(|_| shard.closed().is_some()) => {}
+            () = self.stopping().cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        Ok(())
     }
 
     fn read_limit(&self, asked: ReadLimit) -> Result<ReadLimit, Rejected> {
@@ -157,12 +220,13 @@ impl Streams {
 pub(super) async fn read_shard(
     log: &dyn Log,
     shard: &ShardState,
+    account: &Account,
     from: Offset,
     limit: ReadLimit,
 ) -> Result<ShardRecords> {
     let records = log.read(shard.key(), from, limit).await?;
     let bytes = records.iter().map(|record| (record.partition_key.len() + record.data.len()) as u64).sum();
-    shard.account().charge_outgoing(bytes);
+    account.charge_outgoing(bytes);
     shard.metrics.out_bytes.inc_by(bytes);
     shard.metrics.out_records.inc_by(records.len() as u64);
     // An empty answer means the tip, or that all from here on was trimmed.

@@ -85,6 +85,11 @@ pub struct StreamSettings {
     pub get_records_max: u32,
     /// The most bytes of one answer to a reader; one record is always given.
     pub get_bytes_max: ByteSize,
+    /// The longest that a read may wait for a record.
+    #[serde(with = "humantime_serde")]
+    pub get_wait_max: Duration,
+    /// The most names that a stream is read under at a time, each with an out quota of its own.
+    pub consumers_max: u32,
     /// The most bytes of one message to a subscriber; one record is always given.
     pub subscribe_bytes_max: ByteSize,
     /// The most messages that wait for one subscriber.
@@ -134,6 +139,8 @@ impl Default for StreamSettings {
             put_stream_bytes_max: ByteSize::mib(32),
             get_records_max: 10_000,
             get_bytes_max: ByteSize::mib(10),
+            get_wait_max: Duration::from_secs(30),
+            consumers_max: 50,
             subscribe_bytes_max: ByteSize::mib(1),
             subscribe_messages_max: 4,
             metric_streams_max: 256,

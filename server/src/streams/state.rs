@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::consumers::Consumers;
 use super::metrics::StreamCounts;
 use super::name::StreamName;
 use super::options::StreamSpec;
@@ -28,6 +29,7 @@ pub struct StreamState {
     /// Puts hold it shared from their routing until the log has them in its order; who moves shards takes it alone.
     pub(super) gate: tokio::sync::RwLock<()>,
     pub(super) deleted: CancellationToken,
+    pub(super) consumers: Consumers,
     /// For the bytes of the stream's puts in flight.
     pub(super) room: Room,
     /// Bytes of puts that are let in and not yet durable.
@@ -80,6 +82,7 @@ impl StreamState {
             topology: watch::Sender::new(Arc::new(topology)),
             gate: tokio::sync::RwLock::default(),
             deleted: CancellationToken::new(),
+            consumers: Consumers::default(),
             room,
             in_flight_bytes: AtomicU64::new(0),
             metrics,

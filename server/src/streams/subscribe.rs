@@ -16,6 +16,7 @@ use prometheus::IntGauge;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::consumers::{ConsumerName, Payer};
 use super::name::StreamName;
 use super::read::{Position, ShardRecords, end_at, read_shard};
 use super::registry::Streams;
@@ -61,7 +62,22 @@ impl Streams {
         shard: Option<ShardId>,
         position: Position,
     ) -> Result<Subscription> {
+        self.subscribe_as(stream, shard, position, None).await
+    }
+
+    /// As [`Self::subscribe`], on the out quota of a named reader, or of all readers without a name.
+    ///
+    /// # Errors
+    /// As there, and where the stream is read under too many names.
+    pub async fn subscribe_as(
+        &self,
+        stream: &StreamName,
+        shard: Option<ShardId>,
+        position: Position,
+        consumer: Option<&ConsumerName>,
+    ) -> Result<Subscription> {
         let stream = self.get(stream)?;
+        let payer = self.payer(&stream, consumer)?;
         let topology = stream.topology();
         if shard.is_none() && position.is_of_one_shard() && topology.shards().len() > 1 {
             let message = "an offset belongs to one shard: name the shard, or start from a time";
@@ -82,6 +98,7 @@ impl Streams {
         let lineage = Lineage {
             streams: self.clone(),
             stream,
+            payer,
             whole: shard.is_none(),
             waiting,
             known_to: topology.next_id(),
@@ -108,6 +125,7 @@ struct Cursor {
 struct Lineage {
     streams: Streams,
     stream: Arc<StreamState>,
+    payer: Payer,
     /// Whether children are followed.
     whole: bool,
     /// Shards whose parents are not yet read.
@@ -182,7 +200,8 @@ impl Lineage {
         let Some(cursor) = self.waiting.remove(&shard) else { return };
         self.running.insert(shard);
         let (streams, stream) = (self.streams.clone(), Arc::clone(&self.stream));
-        let follower = Follower { streams, stream, cursor, sender: self.sender.clone() };
+        let payer = self.payer.clone();
+        let follower = Follower { streams, stream, payer, cursor, sender: self.sender.clone() };
         self.followers.spawn(follower.run());
     }
 }
@@ -191,6 +210,7 @@ impl Lineage {
 struct Follower {
     streams: Streams,
     stream: Arc<StreamState>,
+    payer: Payer,
     cursor: Cursor,
     sender: mpsc::Sender<Result<ShardRecords>>,
 }
@@ -198,7 +218,7 @@ struct Follower {
 impl Follower {
     /// Pushes records until the shard ends, which gives the shard, or the subscriber is gone.
     async fn run(self) -> Result<Option<Arc<ShardState>>> {
-        let Self { streams, stream, cursor: Cursor { shard, mut next }, sender } = self;
+        let Self { streams, stream, payer, cursor: Cursor { shard, mut next }, sender } = self;
         let bytes_max = usize::try_from(streams.settings().subscribe_bytes_max.as_u64()).unwrap_or(usize::MAX);
         let limit = ReadLimit { records_max: streams.settings().get_records_max as usize, bytes_max };
         let age = stream.readers.subscriber();
@@ -225,12 +245,12 @@ impl Follower {
                 return Ok(sent.is_ok().then_some(shard));
             }
             age.unread();
-            while let Err(wait) = shard.account().outgoing(Instant::now()) {
+            while let Err(wait) = payer.account(&stream, &shard).outgoing(Instant::now()) {
                 shard.metrics.throttled_out.inc();
                 tokio::time::sleep(wait).await;
             }
             let Ok(place) = sender.reserve().await else { return Ok(None) };
-            let read = read_shard(&**streams.log(), &shard, next, limit).await?;
+            let read = read_shard(&**streams.log(), &shard, &payer.account(&stream, &shard), next, limit).await?;
             next = read.next_offset;
             age.read(read.millis_behind_latest);
             if let Some(last) = read.records.last() {

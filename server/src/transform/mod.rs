@@ -3,10 +3,12 @@
 //! A transform must be deterministic: it has no clock, no randomness and no memory between records, because a batch that is
 //! redone after a crash must come out the same.
 
+mod deaggregate;
 mod newline;
 mod split;
 mod spec;
 
+pub use deaggregate::Input;
 pub use newline::Newline;
 pub use spec::TransformSpec;
 pub use split::Split;
@@ -44,6 +46,8 @@ pub trait Transform: fmt::Debug + Send + Sync {
 /// The steps of a delivery, run one after the other.
 #[derive(Debug, Default)]
 pub struct Chain {
+    /// Whether aggregates are taken apart before the first step.
+    deaggregate: bool,
     steps: Vec<Box<dyn Transform>>,
 }
 
@@ -53,15 +57,18 @@ impl Chain {
     /// `split` finds where values end by itself, so a `newline` right before it would only cost a copy: it is left out.
     #[must_use]
     pub fn new(specs: &[TransformSpec]) -> Self {
+        let deaggregate = specs.contains(&TransformSpec::Deaggregate);
         let mut steps: Vec<Box<dyn Transform>> = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
             match spec {
                 TransformSpec::Newline { .. } if matches!(specs.get(index + 1), Some(TransformSpec::Split)) => {}
                 TransformSpec::Newline { delimiter } => steps.push(Box::new(Newline::new(delimiter.clone()))),
                 TransformSpec::Split => steps.push(Box::new(Split)),
+                // It works on records with their keys, before the steps do on what they hold.
+                TransformSpec::Deaggregate => {}
             }
         }
-        Self { steps }
+        Self { deaggregate, steps }
     }
 
     /// Runs all steps over a batch: one outcome for each record, in order.

@@ -1,4 +1,4 @@
-//! How a pipeline file declares a transform: `"split"`, or `{ type = "newline", delimiter = "\r\n" }`.
+//! How a pipeline file declares a transform: `"deaggregate"`, `"split"`, or `{ type = "newline", delimiter = "\r\n" }`.
 
 use std::fmt;
 
@@ -20,10 +20,13 @@ pub enum TransformSpec {
     },
     /// Takes records apart into JSON values.
     Split,
+    /// Takes aggregates of the Kinesis Producer Library apart into their user records. Only first in a chain, as it is whole
+    /// records that may be aggregates.
+    Deaggregate,
 }
 
 const DELIMITER_DEFAULT: &str = "\n";
-const KNOWN: &str = "newline, split";
+const KNOWN: &str = "deaggregate, newline, split";
 
 /// The long form.
 #[derive(Deserialize, Serialize)]
@@ -48,7 +51,8 @@ impl TransformSpec {
                 Ok(Self::Newline { delimiter: Bytes::from(delimiter) })
             }
             ("split", None) => Ok(Self::Split),
-            ("split", Some(_)) => Err("transform split takes no delimiter".to_owned()),
+            ("deaggregate", None) => Ok(Self::Deaggregate),
+            ("split" | "deaggregate", Some(_)) => Err(format!("transform {name} takes no delimiter")),
             (other, _) => Err(format!("transform {other:?} is not known; known are {KNOWN}")),
         }
     }
@@ -83,6 +87,7 @@ impl Serialize for TransformSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Split => serializer.serialize_str("split"),
+            Self::Deaggregate => serializer.serialize_str("deaggregate"),
             Self::Newline { delimiter } if delimiter.as_ref() == DELIMITER_DEFAULT.as_bytes() => {
                 serializer.serialize_str("newline")
             }

@@ -225,38 +225,54 @@ struct Transformed {
 }
 
 fn transform(chain: &Chain, shard: ShardId, records: Vec<Record>) -> Transformed {
-    let mut totals = Totals { records: records.len() as u64, ..Totals::default() };
-    let outcomes = chain.apply(records.iter().map(|record| record.data.clone()).collect());
-    let mut rows = Vec::with_capacity(records.len());
+    let bytes_in = records.iter().map(bytes_of).sum();
+    let mut totals = Totals { records: records.len() as u64, bytes_in, ..Totals::default() };
+    let inputs = chain.inputs(records.iter().map(|record| (&record.partition_key, &record.data)));
+    let outcomes = chain.apply(inputs.iter().map(|input| input.data.clone()).collect());
+    let mut rows = Vec::with_capacity(inputs.len());
     let mut set_aside = Vec::new();
-    for (record, outcome) in records.into_iter().zip(outcomes) {
-        totals.bytes_in += bytes_of(&record);
-        let row = |sub: u32, data: Bytes| Row {
-            shard,
-            offset: record.offset,
-            sub,
-            arrival_time: record.arrival_time,
-            partition_key: record.partition_key.clone(),
-            data,
-        };
-        match outcome {
-            Outcome::One(data) => {
-                totals.outputs += 1;
-                rows.push(row(0, data));
-            }
-            Outcome::Many(parts) => {
-                totals.outputs += parts.len() as u64;
-                rows.extend((0..).zip(parts).map(|(sub, data)| row(sub, data)));
-            }
-            Outcome::Dropped => {
-                totals.outputs += 1;
-                totals.dropped += 1;
-            }
-            Outcome::Failed(message) => {
-                totals.outputs += 1;
-                set_aside.push(SetAside { row: row(0, record.data.clone()), cause: Cause::Transform, message });
+    let mut inputs = inputs.into_iter().zip(outcomes).peekable();
+    for (index, record) in records.into_iter().enumerate() {
+        let (mut sub, mut outputs) = (0, 0);
+        while let Some((input, outcome)) = inputs.next_if(|(input, _)| input.record == index) {
+            let row = |sub: u32, data: Bytes| Row {
+                shard,
+                offset: record.offset,
+                sub,
+                arrival_time: record.arrival_time,
+                partition_key: input.partition_key.clone(),
+                data,
+            };
+            match outcome {
+                Outcome::One(data) => {
+                    outputs += 1;
+                    rows.push(row(sub, data));
+                    sub += 1;
+                }
+                Outcome::Many(parts) => {
+                    outputs += parts.len() as u64;
+                    for data in parts {
+                        rows.push(row(sub, data));
+                        sub += 1;
+                    }
+                }
+                Outcome::Dropped => {
+                    outputs += 1;
+                    totals.dropped += 1;
+                }
+                Outcome::Failed(message) => {
+                    outputs += 1;
+                    set_aside.push(SetAside { row: row(sub, input.data.clone()), cause: Cause::Transform, message });
+                    sub += 1;
+                }
             }
         }
+        if outputs == 0 {
+            // An aggregate of nothing.
+            outputs = 1;
+            totals.dropped += 1;
+        }
+        totals.outputs += outputs;
     }
     Transformed { rows, set_aside, totals }
 }

@@ -1,11 +1,13 @@
 //! Reading: positions, limits, quotas and subscriptions.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use millrace_storage::log::{Offset, ReadLimit, ShardId};
 
 use super::*;
 use crate::error::Kind;
-use crate::streams::{Position, ShardRecords};
+use crate::streams::{ConsumerName, Position, ShardRecords};
 
 const NO_LIMIT: ReadLimit = ReadLimit { records_max: 0, bytes_max: 0 };
 const SHARD: ShardId = ShardId(0);
@@ -175,4 +177,139 @@ async fn a_subscription_ends_with_its_stream_and_with_the_server() {
     world.streams.stop();
     assert_eq!(*pushed.next().await.unwrap().unwrap_err().kind(), Kind::Unavailable);
     assert!(pushed.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_read_after_an_offset_begins_at_the_next() {
+    let world = seconds(3).await;
+    for (position, expected) in [(0, &[1, 2][..]), (1, &[2]), (2, &[])] {
+        assert_eq!(offsets(&read(&world, Position::After(Offset(position)), NO_LIMIT).await), expected);
+    }
+    for past in [3, u64::MAX] {
+        let past = world.streams.get_records(&name("s"), SHARD, Position::After(Offset(past)), NO_LIMIT).await;
+        assert_eq!(*past.unwrap_err().kind(), Kind::Invalid);
+    }
+}
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A read from the tip that waits, already on its way.
+fn waiting(world: &World, wait: Duration) -> tokio::task::JoinHandle<crate::error::Result<ShardRecords>> {
+    let streams = world.streams.clone();
+    tokio::spawn(async move { streams.get_waiting(&name("s"), SHARD, Position::Latest, NO_LIMIT, wait, None).await })
+}
+
+/// Polls the task once at least, so that it waits.
+async fn begun(task: &mut tokio::task::JoinHandle<crate::error::Result<ShardRecords>>) {
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!task.is_finished());
+}
+
+#[tokio::test]
+async fn a_read_that_waits_is_answered_by_the_next_record() {
+    let world = seconds(1).await;
+    let mut read = waiting(&world, LONG);
+    begun(&mut read).await;
+    put(&world, "next").await;
+    assert_eq!(offsets(&read.await.unwrap().unwrap()), [1]);
+}
+
+#[tokio::test]
+async fn a_read_that_waits_ends_with_its_time_the_shard_the_stream_and_the_server() {
+    let world = seconds(1).await;
+    let after_its_time = waiting(&world, Duration::from_millis(1)).await.unwrap().unwrap();
+    assert_eq!((offsets(&after_its_time), after_its_time.next_offset), (vec![], Offset(1)));
+
+    let mut read = waiting(&world, LONG);
+    begun(&mut read).await;
+    world.streams.split_shard(&name("s"), SHARD, None).await.unwrap();
+    let ended = read.await.unwrap().unwrap();
+    assert_eq!(ended.end.map(|end| end.children.len()), Some(2));
+
+    world.streams.delete(&name("s")).await.unwrap();
+    world.create("s", 1).await;
+    let mut read = waiting(&world, LONG);
+    begun(&mut read).await;
+    world.streams.delete(&name("s")).await.unwrap();
+    assert_eq!(*read.await.unwrap().unwrap_err().kind(), Kind::NotFound);
+
+    world.create("s", 1).await;
+    let mut read = waiting(&world, LONG);
+    begun(&mut read).await;
+    world.streams.stop();
+    assert_eq!(offsets(&read.await.unwrap().unwrap()), [] as [u64; 0]);
+}
+
+#[tokio::test]
+async fn a_wait_is_limited() {
+    let world = seconds(1).await;
+    let oldest = Position::TrimHorizon;
+    assert!(world.streams.get_waiting(&name("s"), SHARD, oldest, NO_LIMIT, LONG, None).await.is_ok());
+    let past = LONG + Duration::from_millis(1);
+    let error = world.streams.get_waiting(&name("s"), SHARD, oldest, NO_LIMIT, past, None).await.unwrap_err();
+    assert_eq!((error.kind(), error.field()), (&Kind::Invalid, Some("wait_ms")));
+}
+
+fn consumer(text: &str) -> ConsumerName {
+    ConsumerName::try_from(text.to_owned()).unwrap()
+}
+
+#[tokio::test]
+async fn a_named_reader_has_a_quota_of_its_own() {
+    let world = seconds(3).await;
+    let quota = StreamOptions { out_bytes_per_second: Some(1), ..StreamOptions::default() };
+    world.streams.update(&name("s"), &quota).await.unwrap();
+    let read_as = async |consumer: Option<&ConsumerName>| {
+        let oldest = Position::TrimHorizon;
+        world.streams.get_waiting(&name("s"), SHARD, oldest, NO_LIMIT, Duration::ZERO, consumer).await
+    };
+    let (a, b) = (consumer("a"), consumer("b"));
+    // Each is served once, and then owes: nobody for another, and all without a name together.
+    for reader in [Some(&a), None, Some(&b)] {
+        assert_eq!(read_as(reader).await.unwrap().records.len(), 3, "{reader:?}");
+        assert!(matches!(read_as(reader).await.unwrap_err().kind(), Kind::Throttled { .. }), "{reader:?}");
+    }
+    // Other quotas begin anew.
+    let quota = StreamOptions { out_bytes_per_second: Some(2), ..StreamOptions::default() };
+    world.streams.update(&name("s"), &quota).await.unwrap();
+    assert!(read_as(Some(&a)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_slow_or_greedy_reader_slows_no_named_one() {
+    let world = seconds(200).await;
+    let quota = StreamOptions { out_bytes_per_second: Some(400), ..StreamOptions::default() };
+    world.streams.update(&name("s"), &quota).await.unwrap();
+    // One takes nothing of what is pushed to it, the other has used up the shared quota for long.
+    let slow = consumer("slow");
+    let _slow = world.streams.subscribe_as(&name("s"), None, Position::TrimHorizon, Some(&slow)).await.unwrap();
+    for _ in 0..2 {
+        let _throttled = world.streams.get_records(&name("s"), SHARD, Position::TrimHorizon, NO_LIMIT).await;
+    }
+    let named = consumer("named");
+    let mut pushed = world.streams.subscribe_as(&name("s"), None, Position::TrimHorizon, Some(&named)).await.unwrap();
+    let first = pushed.next().await.unwrap().unwrap();
+    assert_eq!(first.records.len(), 200);
+}
+
+#[tokio::test]
+async fn names_are_limited_while_they_are_read_under() {
+    let world = World::with(|settings| settings.consumers_max = 2).await;
+    world.create("s", 1).await;
+    let subscribe = async |text: &str| {
+        world.streams.subscribe_as(&name("s"), None, Position::Latest, Some(&consumer(text))).await
+    };
+    let a = subscribe("a").await.unwrap();
+    let _b = subscribe("b").await.unwrap();
+    let _again = subscribe("b").await.unwrap();
+    let error = subscribe("c").await.unwrap_err();
+    assert_eq!((error.kind(), error.field()), (&Kind::Invalid, Some("consumer")));
+    assert_eq!(world.count("millrace_streams_rejected_total{limit=\"consumers_max\"}"), 1);
+    drop(a);
+    // The tasks of a subscription end a moment after it.
+    while subscribe("c").await.is_err() {
+        tokio::task::yield_now().await;
+    }
 }
