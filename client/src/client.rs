@@ -73,7 +73,7 @@ impl Client {
     /// A producer for one stream, with default settings.
     #[must_use]
     pub fn producer(&self, stream: impl Into<String>) -> Producer {
-        Producer::start(self.records(), stream.into(), ProducerSettings::default())
+        Producer::start(self.records(), self.streams(), stream.into(), ProducerSettings::default())
     }
 
     /// A producer for one stream.
@@ -82,7 +82,7 @@ impl Client {
     /// [`Kind::Invalid`](crate::Kind::Invalid) when a setting is out of its range.
     pub fn producer_with(&self, stream: impl Into<String>, settings: ProducerSettings) -> Result<Producer> {
         settings.validate()?;
-        Ok(Producer::start(self.records(), stream.into(), settings))
+        Ok(Producer::start(self.records(), self.streams(), stream.into(), settings))
     }
 
     /// Puts records into a shard, all together and only if the first of them gets the offset `next_offset`: for writers that
@@ -139,6 +139,11 @@ impl Client {
     #[must_use]
     pub fn query(&self) -> crate::Query {
         crate::Query::new(&self.channel, MESSAGE_BYTES_MAX)
+    }
+
+    fn streams(&self) -> v1::stream_service_client::StreamServiceClient<Channel> {
+        v1::stream_service_client::StreamServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     fn records(&self) -> v1::record_service_client::RecordServiceClient<Channel> {

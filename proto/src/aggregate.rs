@@ -22,6 +22,12 @@ pub const USER_RECORDS_MAX: usize = 1 << 17;
 /// The most bytes that a key within an aggregate may have: 256 characters of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1024;
 
+/// The hash key of a partition key: its MD5 as a big-endian number. It tells which shard the server puts a record into.
+#[must_use]
+pub fn hash_key(partition_key: &str) -> u128 {
+    u128::from_be_bytes(Md5::digest(partition_key.as_bytes()).into())
+}
+
 /// A record as its producer made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserRecord {
@@ -289,6 +295,12 @@ mod tests {
             message.put_slice(b"\x1a\x05\x08\x00\x1a\x01x");
             assert_eq!(unpack(&framed(&message)).is_some(), fits, "{bytes} bytes");
         }
+    }
+
+    #[test]
+    fn a_hash_key_is_the_md5() {
+        // MD5("a") = 0cc175b9c0f1b6a831c399e269772661
+        assert_eq!(hash_key("a"), 0x0cc1_75b9_c0f1_b6a8_31c3_99e2_6977_2661);
     }
 
     proptest! {

@@ -19,6 +19,8 @@ pub(super) struct Batch {
     records: Vec<v1::PutRecord>,
     /// `None` where a record is settled, and stays because the batch is sent again as it is.
     tickets: Vec<Option<Ticket>>,
+    /// What each record takes of the buffer.
+    costs: Vec<usize>,
     bytes: usize,
     /// The lowest sequence number within, for flushing.
     first_seq: u64,
@@ -53,29 +55,45 @@ pub(super) enum Verdict {
 pub(super) struct Entry {
     pub(super) record: v1::PutRecord,
     pub(super) ticket: Ticket,
+    /// What it takes of the buffer.
+    cost: usize,
 }
 
 impl Entry {
-    fn bytes(&self) -> usize {
+    pub(super) fn new(record: PutRecord, ticket: Ticket) -> Self {
+        let cost = cost(&record);
+        Self { record: record.into(), ticket, cost }
+    }
+
+    /// One record in place of several, whose fate is theirs and which takes what they took.
+    pub(super) fn together(record: v1::PutRecord, parts: Vec<Self>) -> Self {
+        let cost = parts.iter().map(|part| part.cost).sum();
+        Self { record, ticket: Ticket::Many(parts.into_iter().map(|part| part.ticket).collect()), cost }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
         self.record.data.len() + self.record.partition_key.len()
     }
 }
 
 impl Batch {
     pub(super) fn new(first_seq: u64, begun: Instant) -> Self {
-        Self { records: Vec::new(), tickets: Vec::new(), bytes: 0, first_seq, begun, name: None, unknown: false }
+        let (records, tickets, costs) = (Vec::new(), Vec::new(), Vec::new());
+        Self { records, tickets, costs, bytes: 0, first_seq, begun, name: None, unknown: false }
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
         self.bytes += entry.bytes();
         self.records.push(entry.record);
         self.tickets.push(Some(entry.ticket));
+        self.costs.push(entry.cost);
     }
 
     /// Takes another batch's records in behind its own.
     pub(super) fn append(&mut self, mut other: Self) {
         self.records.append(&mut other.records);
         self.tickets.append(&mut other.tickets);
+        self.costs.append(&mut other.costs);
         self.bytes += other.bytes;
         self.first_seq = self.first_seq.min(other.first_seq);
         self.begun = self.begun.min(other.begun);
@@ -124,7 +142,7 @@ impl Batch {
 
     /// What its records take of the buffer.
     pub(super) fn cost(&self) -> usize {
-        self.bytes + self.len() * RECORD_OVERHEAD_BYTES
+        self.costs.iter().sum()
     }
 
     /// The batch on the wire; the batch keeps its records for a retry, and the data itself is shared.
@@ -177,10 +195,11 @@ impl Batch {
         }
         let mut retry = Self::new(self.first_seq, self.begun);
         let mut freed = self.cost();
-        for ((record, ticket), verdict) in self.records.into_iter().zip(self.tickets).zip(verdicts) {
+        let entries = self.records.into_iter().zip(self.tickets).zip(self.costs);
+        for (((record, ticket), cost), verdict) in entries.zip(verdicts) {
             match (ticket, verdict) {
                 (Some(ticket), Some(Verdict::Settled(fate))) => ticket.settle(fate),
-                (Some(ticket), _) => retry.push(Entry { record, ticket }),
+                (Some(ticket), _) => retry.push(Entry { record, ticket, cost }),
                 (None, _) => {}
             }
         }
@@ -190,6 +209,12 @@ impl Batch {
 
     /// How many of its records have no fate yet.
     pub(super) fn open(&self) -> usize {
-        self.tickets.iter().flatten().count()
+        self.tickets.iter().flatten().map(Ticket::count).sum()
+    }
+
+    /// Its records, where none of them is settled.
+    pub(super) fn into_entries(self) -> impl Iterator<Item = Entry> {
+        let entries = self.records.into_iter().zip(self.tickets).zip(self.costs);
+        entries.filter_map(|((record, ticket), cost)| Some(Entry { record, ticket: ticket?, cost }))
     }
 }

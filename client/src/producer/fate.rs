@@ -25,18 +25,33 @@ impl Future for PutFuture {
 
 /// The producer's end of a [`PutFuture`].
 #[derive(Debug)]
-pub(super) struct Ticket(oneshot::Sender<Result<Placed>>);
+pub(super) enum Ticket {
+    One(oneshot::Sender<Result<Placed>>),
+    /// Of records that were packed into one.
+    Many(Vec<Ticket>),
+}
 
 impl Ticket {
     pub(super) fn settle(self, fate: Result<Placed>) {
-        // A caller that dropped its end does not want to know.
-        let _ = self.0.send(fate);
+        match self {
+            // A caller that dropped its end does not want to know.
+            Self::One(sender) => drop(sender.send(fate)),
+            Self::Many(tickets) => tickets.into_iter().for_each(|ticket| ticket.settle(fate.clone())),
+        }
+    }
+
+    /// How many records it is of.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(tickets) => tickets.iter().map(Self::count).sum(),
+        }
     }
 }
 
 pub(super) fn fate() -> (Ticket, PutFuture) {
     let (sender, receiver) = oneshot::channel();
-    (Ticket(sender), PutFuture(receiver))
+    (Ticket::One(sender), PutFuture(receiver))
 }
 
 /// The worker ended with its runtime, before it settled the record.

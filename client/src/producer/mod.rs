@@ -6,7 +6,9 @@
 
 mod settings;
 mod fate;
+mod shard_map;
 mod batch;
+mod pack;
 mod queue;
 mod link;
 mod verdict;
@@ -17,6 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 use millrace_proto::v1::record_service_client::RecordServiceClient;
+use millrace_proto::v1::stream_service_client::StreamServiceClient;
 use tonic::transport::Channel;
 
 use queue::Queue;
@@ -75,10 +78,15 @@ struct Handle {
 }
 
 impl Producer {
-    pub(crate) fn start(records: RecordServiceClient<Channel>, stream: String, settings: ProducerSettings) -> Self {
+    pub(crate) fn start(
+        records: RecordServiceClient<Channel>,
+        streams: StreamServiceClient<Channel>,
+        stream: String,
+        settings: ProducerSettings,
+    ) -> Self {
         let queue = Arc::new(Queue::new(settings.clone()));
         let stream: Arc<str> = stream.into();
-        let worker = Worker::new(records, Arc::clone(&stream), settings, Arc::clone(&queue));
+        let worker = Worker::new(records, streams, Arc::clone(&stream), settings, Arc::clone(&queue));
         tokio::spawn(worker.run());
         Self { stream, handle: Arc::new(Handle { queue }) }
     }

@@ -79,7 +79,7 @@ impl Queue {
     fn insert(&self, record: PutRecord) -> Result<PutFuture> {
         let size = record.size_bytes();
         let (ticket, future) = fate();
-        let entry = Entry { record: record.into(), ticket };
+        let entry = Entry::new(record, ticket);
         let mut state = self.lock();
         if state.closed {
             return Err(closed());
@@ -94,7 +94,7 @@ impl Queue {
         state.next_seq += 1;
         let begun = state.open.len() == 1;
         let filled =
-            state.open.len() >= self.settings.batch_records_max || state.open.bytes() >= self.settings.batch_bytes_max;
+            state.open.len() >= self.settings.gathered_records_max() || state.open.bytes() >= self.settings.batch_bytes_max;
         if filled {
             state.seal();
         }

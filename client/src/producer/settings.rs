@@ -7,9 +7,11 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use crate::{Error, Result};
 
 /// The most records that a server takes in one batch.
-const BATCH_RECORDS_MAX: usize = 500;
+pub(super) const BATCH_RECORDS_MAX: usize = 500;
 /// The most bytes that a server takes in one batch.
-const BATCH_BYTES_MAX: usize = 10 << 20;
+pub(super) const BATCH_BYTES_MAX: usize = 10 << 20;
+/// The most records that are gathered to be packed into one batch.
+const GATHERED_RECORDS_MAX: usize = 50_000;
 const IN_FLIGHT_MAX: usize = 256;
 /// As many sequences of a producer as a server knows again.
 const IN_FLIGHT_IDEMPOTENT_MAX: usize = 32;
@@ -34,6 +36,13 @@ pub struct ProducerSettings {
     /// Bytes of records accepted but not yet settled at most, with 128 bytes counted on top of each record. A send
     /// waits for room, so that a slow server slows its producers rather than growing their memory. Default 32 MiB.
     pub buffer_bytes_max: usize,
+    /// Packs small records for the same shard into one of at most so many bytes, key included, as the Kinesis Producer Library
+    /// does: 1 to 10 MiB, and never past the stream's limit on records. A shard's quota and the log then count one record
+    /// where there were many. Whoever reads must take them apart: consumer groups of this crate do, a delivery does with the
+    /// transform `deaggregate`, [`Record::user_records`](crate::Record::user_records) does for other readers. The order of a
+    /// key may change while its shard is split or merged. Up to 50,000 records make a batch then, whatever
+    /// `batch_records_max` says. Default none: records stay as they are.
+    pub aggregate_bytes_max: Option<usize>,
     /// When a record is tried again.
     pub retry: RetrySettings,
 }
@@ -47,17 +56,26 @@ impl Default for ProducerSettings {
             in_flight_max: 8,
             idempotent: true,
             buffer_bytes_max: 32 << 20,
+            aggregate_bytes_max: None,
             retry: RetrySettings::default(),
         }
     }
 }
 
 impl ProducerSettings {
+    /// How many records are gathered before a batch is sent.
+    pub(super) fn gathered_records_max(&self) -> usize {
+        if self.aggregate_bytes_max.is_some() { GATHERED_RECORDS_MAX } else { self.batch_records_max }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         within("batch_records_max", self.batch_records_max, BATCH_RECORDS_MAX)?;
         within("batch_bytes_max", self.batch_bytes_max, BATCH_BYTES_MAX)?;
         let in_flight_max = if self.idempotent { IN_FLIGHT_IDEMPOTENT_MAX } else { IN_FLIGHT_MAX };
         within("in_flight_max", self.in_flight_max, in_flight_max)?;
+        if let Some(most) = self.aggregate_bytes_max {
+            within("aggregate_bytes_max", most, BATCH_BYTES_MAX)?;
+        }
         within("buffer_bytes_max", self.buffer_bytes_max, u32::MAX as usize)?;
         if self.retry.delay_min > self.retry.delay_max {
             return Err(Error::invalid(format!(
@@ -134,6 +152,7 @@ mod tests {
         };
         check(|settings, value| settings.batch_records_max = value, 500);
         check(|settings, value| settings.batch_bytes_max = value, 10 << 20);
+        check(|settings, value| settings.aggregate_bytes_max = Some(value), 10 << 20);
         check(|settings, value| settings.in_flight_max = value, 32);
         let any =
             |settings: &mut ProducerSettings, value| (settings.idempotent, settings.in_flight_max) = (false, value);

@@ -9,28 +9,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::ExponentialBackoff;
-use millrace_proto::v1::PutResponse;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
-use tokio::time::{Instant, sleep_until};
+use millrace_proto::v1::stream_service_client::StreamServiceClient;
+use millrace_proto::v1::{PutResponse, put_result};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 use tonic::transport::Channel;
 
 use super::batch::{Batch, Name};
 use super::fate::abandoned;
 use super::link::Link;
+use super::pack::{pack, split};
 use super::queue::Queue;
 use super::settings::ProducerSettings;
+use super::shard_map::ShardMap;
 use super::verdict::{Unknown, Verdicts};
-use crate::{Error, Kind};
+use crate::{Error, Kind, Result};
 
 /// How long a batch may go without an answer on a connection that is alive.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
 
+/// How long the first batch waits for what packing needs to know.
+const SHARDS_TIME_MAX: Duration = Duration::from_secs(5);
+
 pub(super) struct Worker {
     records: RecordServiceClient<Channel>,
+    streams: StreamServiceClient<Channel>,
     stream: Arc<str>,
     settings: ProducerSettings,
     queue: Arc<Queue>,
+    /// For packing; without it records stay as they are.
+    shards: Option<ShardMap>,
+    /// Asks for the shards.
+    asked: JoinSet<Result<ShardMap>>,
     link: Option<Link>,
     /// The producer's random number, under which its batches have names; `None` where it is not idempotent.
     producer_id: Option<u64>,
@@ -55,12 +67,16 @@ struct Sent {
 impl Worker {
     pub(super) fn new(
         records: RecordServiceClient<Channel>,
+        streams: StreamServiceClient<Channel>,
         stream: Arc<str>,
         settings: ProducerSettings,
         queue: Arc<Queue>,
     ) -> Self {
         Self {
             records,
+            streams,
+            shards: None,
+            asked: JoinSet::new(),
             stream,
             producer_id: settings.idempotent.then(|| rand::random_range(1..=u64::MAX)),
             next_sequence: 0,
@@ -77,6 +93,13 @@ impl Worker {
 
     /// Works until the queue is closed and everything in it is settled.
     pub(super) async fn run(mut self) {
+        if self.settings.aggregate_bytes_max.is_some() {
+            self.ask_shards();
+            // Where the server is away, records wait for it in any case.
+            if let Ok(Some(told)) = timeout(SHARDS_TIME_MAX, self.asked.join_next()).await {
+                self.note_shards(told);
+            }
+        }
         loop {
             self.fill(Instant::now());
             self.queue.publish_settled(self.lowest_held());
@@ -86,6 +109,7 @@ impl Worker {
             let alarm = self.alarm();
             tokio::select! {
                 answer = next_answer(&mut self.link) => self.on_answer(answer),
+                Some(told) = self.asked.join_next() => self.note_shards(told),
                 () = self.queue.wake.notified() => {}
                 () = ring(alarm) => self.check_timeout(),
             }
@@ -100,12 +124,51 @@ impl Worker {
         self.hold_until = None;
         while self.in_flight.len() < self.settings.in_flight_max {
             let idle = self.in_flight.is_empty();
-            let Some(batch) = self.again.pop_front().or_else(|| self.queue.pop(idle, now)) else { break };
-            let mut batch = batch;
+            let Some(mut batch) = self.again.pop_front().or_else(|| self.pop_new(idle, now)) else { break };
             batch.name(|| self.next_name(now));
             let request = batch.request(&self.stream);
             self.link.get_or_insert_with(|| Link::open(self.records.clone())).send(request);
             self.in_flight.push_back(Sent { batch, at: now });
+        }
+    }
+
+    /// The next new batch, packed where that is wanted. More than one that it becomes wait to be sent before anything new.
+    fn pop_new(&mut self, idle: bool, now: Instant) -> Option<Batch> {
+        let batch = self.queue.pop(idle, now)?;
+        let Some(most) = self.settings.aggregate_bytes_max else { return Some(batch) };
+        let packed = match &self.shards {
+            Some(shards) => pack(batch, shards, most),
+            None => split(batch),
+        };
+        self.again.extend(packed);
+        self.again.pop_front()
+    }
+
+    fn ask_shards(&mut self) {
+        if self.asked.is_empty() {
+            let (streams, stream) = (self.streams.clone(), Arc::clone(&self.stream));
+            self.asked.spawn(async move { ShardMap::fetch(streams, &stream).await });
+        }
+    }
+
+    fn note_shards(&mut self, told: std::result::Result<Result<ShardMap>, JoinError>) {
+        match told {
+            Ok(Ok(shards)) => self.shards = Some(shards),
+            Ok(Err(error)) => tracing::debug!(stream = %self.stream, %error, "the shards are not known; nothing is packed"),
+            Err(error) => tracing::debug!(stream = %self.stream, %error, "asking for the shards ended"),
+        }
+    }
+
+    /// A place that is in no shard known tells of a reshard.
+    fn check_places(&mut self, response: &PutResponse) {
+        let places = response.results.iter().filter_map(|result| match &result.result {
+            Some(put_result::Result::Placed(placed)) => Some(placed.shard),
+            _ => None,
+        });
+        let packs = self.settings.aggregate_bytes_max.is_some();
+        let known = |shard| self.shards.as_ref().is_some_and(|shards| shards.has(shard));
+        if packs && !places.into_iter().all(known) {
+            self.ask_shards();
         }
     }
 
@@ -168,6 +231,7 @@ impl Worker {
             self.fail(batch, &error);
             return self.on_broken(error, false);
         }
+        self.check_places(&response);
         let may_retry = self.may_retry(&batch);
         let mut verdicts = Verdicts::new(may_retry, self.unknown(), batch.is_unknown());
         let (freed, retry) = batch.settle(response.results, |result| verdicts.decide(result));
