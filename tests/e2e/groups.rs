@@ -86,7 +86,9 @@ fn held(group: &Value) -> BTreeMap<String, u64> {
 /// Waits until the members hold so many shards each, and none is on its way.
 fn wait_held(site: &Site, expected: &[(&str, u64)]) {
     let expected: BTreeMap<String, u64> = expected.iter().map(|(name, held)| ((*name).to_owned(), *held)).collect();
-    wait::until(&format!("the shards to be held as {expected:?}"), DEADLINE, || (held(&describe(site)) == expected).then_some(()));
+    wait::until(&format!("the shards to be held as {expected:?}"), DEADLINE, || {
+        (held(&describe(site)) == expected).then_some(())
+    });
 }
 
 fn put(site: &Site, range: std::ops::Range<u32>) {
@@ -96,7 +98,8 @@ fn put(site: &Site, range: std::ops::Range<u32>) {
 /// Each shard's checkpoint.
 fn checkpoints(group: &Value) -> BTreeMap<u64, u64> {
     let shards = group["shards"].as_array().cloned().unwrap_or_default();
-    let place = |shard: &Value| (shard["shard"].as_u64().expect("a shard"), shard["offset"].as_u64().expect("an offset"));
+    let place =
+        |shard: &Value| (shard["shard"].as_u64().expect("a shard"), shard["offset"].as_u64().expect("an offset"));
     shards.iter().map(place).collect()
 }
 
@@ -106,7 +109,9 @@ fn a_killed_member_s_shards_move_within_the_lease_time_and_nothing_is_left_out()
     let mut members = ["a", "b"].map(|name| Member::start(&site, name));
     wait_held(&site, &[("a", 2), ("b", 2)]);
     let c = Member::start(&site, "c");
-    wait::until("the third to get a shard", DEADLINE, || held(&describe(&site)).get("c").filter(|held| **held == 1).map(drop));
+    wait::until("the third to get a shard", DEADLINE, || {
+        held(&describe(&site)).get("c").filter(|held| **held == 1).map(drop)
+    });
     let mut least = BTreeMap::new();
     let mut seen_checkpoints = |site: &Site| {
         for (shard, offset) in checkpoints(&describe(site)) {
@@ -240,7 +245,10 @@ async fn a_zombie_cannot_checkpoint_not_after_its_lease_and_not_after_a_restart(
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "STALE_LEASE"));
     heir.checkpoint(&lease, 20).await.expect("its lease is good");
     let metrics = site.server.http_get("/metrics").1;
-    assert!(metrics.contains("millrace_groups_checkpoints_refused_total{group=\"g\",stream=\"events\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("millrace_groups_checkpoints_refused_total{group=\"g\",stream=\"events\"} 1"),
+        "{metrics}"
+    );
 
     site.server.kill();
     site.server.restart();
@@ -265,7 +273,9 @@ fn a_group_follows_a_split_and_is_moved_and_deleted_by_commands() {
     put(&site, 100..300);
     wait::until("the group to have processed all", DEADLINE, || {
         let group = describe(&site);
-        let open = group["shards"].as_array().map_or(0, |shards| shards.iter().filter(|shard| shard["state"] == "leased").count());
+        let open = group["shards"]
+            .as_array()
+            .map_or(0, |shards| shards.iter().filter(|shard| shard["state"] == "leased").count());
         (group["lag_records"] == 0 && open == 2).then_some(())
     });
     let printed = member.printed();

@@ -189,8 +189,9 @@ mod tests {
         for limit in [300, 1_000, 51_200] {
             let map = shards(limit);
             let size = |number: usize| if number % 7 == 0 { limit - 1 } else { number % 120 };
-            let records: Vec<_> =
-                (0..200).map(|number| PutRecord::new("k", format!("{number:04}{}", "x".repeat(size(number).saturating_sub(5))))).collect();
+            let records: Vec<_> = (0..200)
+                .map(|number| PutRecord::new("k", format!("{number:04}{}", "x".repeat(size(number).saturating_sub(5)))))
+                .collect();
             let expected: Vec<Bytes> = records.iter().map(|record| record.data.clone()).collect();
             let batches = pack(batch(records), &map, usize::MAX);
             let seen = unpacked(&batches);

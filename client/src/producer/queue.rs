@@ -93,8 +93,8 @@ impl Queue {
         state.open.push(entry);
         state.next_seq += 1;
         let begun = state.open.len() == 1;
-        let filled =
-            state.open.len() >= self.settings.gathered_records_max() || state.open.bytes() >= self.settings.batch_bytes_max;
+        let filled = state.open.len() >= self.settings.gathered_records_max()
+            || state.open.bytes() >= self.settings.batch_bytes_max;
         if filled {
             state.seal();
         }

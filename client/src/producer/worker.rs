@@ -154,7 +154,9 @@ impl Worker {
     fn note_shards(&mut self, told: std::result::Result<Result<ShardMap>, JoinError>) {
         match told {
             Ok(Ok(shards)) => self.shards = Some(shards),
-            Ok(Err(error)) => tracing::debug!(stream = %self.stream, %error, "the shards are not known; nothing is packed"),
+            Ok(Err(error)) => {
+                tracing::debug!(stream = %self.stream, %error, "the shards are not known; nothing is packed")
+            }
             Err(error) => tracing::debug!(stream = %self.stream, %error, "asking for the shards ended"),
         }
     }

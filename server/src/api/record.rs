@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::Error;
 use crate::streams::{
-    ConsumerName,    Expect, PendingPut, Place, Placed, Position, Put, PutConditions, PutFailure, PutFailureKind, PutRecord, PutResult,
-    Room, ShardEnd, ShardRecords, StreamName, Streams,
+    ConsumerName, Expect, PendingPut, Place, Placed, Position, Put, PutConditions, PutFailure, PutFailureKind,
+    PutRecord, PutResult, Room, ShardEnd, ShardRecords, StreamName, Streams,
 };
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

@@ -27,8 +27,8 @@ mod retention;
 mod tests;
 
 pub use conditions::{Expect, Put, PutConditions};
-pub use encryption::Rewrapped;
 pub use consumers::ConsumerName;
+pub use encryption::Rewrapped;
 pub use hash_key::HashKeyRange;
 pub use name::{NAME_CHARS_MAX, StreamName};
 pub use options::{StreamMode, StreamOptions, StreamSpec};

@@ -298,9 +298,8 @@ async fn a_slow_or_greedy_reader_slows_no_named_one() {
 async fn names_are_limited_while_they_are_read_under() {
     let world = World::with(|settings| settings.consumers_max = 2).await;
     world.create("s", 1).await;
-    let subscribe = async |text: &str| {
-        world.streams.subscribe_as(&name("s"), None, Position::Latest, Some(&consumer(text))).await
-    };
+    let subscribe =
+        async |text: &str| world.streams.subscribe_as(&name("s"), None, Position::Latest, Some(&consumer(text))).await;
     let a = subscribe("a").await.unwrap();
     let _b = subscribe("b").await.unwrap();
     let _again = subscribe("b").await.unwrap();
