@@ -22,7 +22,7 @@ impl From<Error> for Status {
         let mut details = ErrorDetails::with_error_info(reason, DOMAIN, about.collect::<HashMap<_, _>>());
         match error.kind() {
             Kind::Throttled { retry_after } | Kind::Exhausted { retry_after, .. } => {
-                drop(details.set_retry_info(Some(*retry_after)))
+                details.set_retry_info(Some(*retry_after));
             }
             Kind::Unavailable | Kind::Conflict => drop(details.set_retry_info(Some(RETRY_AFTER))),
             _ => {}

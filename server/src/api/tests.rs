@@ -3,6 +3,7 @@
 mod records;
 mod streams;
 mod process;
+mod metrics;
 mod sql;
 
 use std::collections::BTreeMap;

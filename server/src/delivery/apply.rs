@@ -307,6 +307,7 @@ impl Deliveries {
         entry.stop.cancel();
         entry.ended().await;
         self.inner.entries.write().remove(name);
+        self.parts().metrics.remove(name);
         tracing::info!(delivery = name, "deleted a delivery");
         Ok(())
     }

@@ -9,6 +9,9 @@ use prometheus::{GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGa
 
 use crate::metrics::Metrics;
 
+/// The most shards of a delivery whose lag is told apart; that of the others is summed up.
+const LAG_SHARDS_MAX: usize = 64;
+
 /// The metrics of all deliveries. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryMetrics {
@@ -122,6 +125,35 @@ impl DeliveryMetrics {
         *self.sampled.source.lock() = Some(source);
     }
 
+    /// Forgets a deleted delivery.
+    pub(crate) fn remove(&self, delivery: &str) {
+        let by_delivery = [
+            &self.records,
+            &self.bytes_in,
+            &self.outputs,
+            &self.rows,
+            &self.dropped,
+            &self.lost,
+            &self.batches,
+            &self.files,
+            &self.bytes_out,
+            &self.retries,
+        ];
+        for counters in by_delivery {
+            // A label that was never used is not there to be removed.
+            let _ = counters.remove_label_values(&[delivery]);
+        }
+        for family in self.set_aside.collect() {
+            for metric in family.get_metric() {
+                let label = |name: &str| metric.get_label().iter().find(|label| label.name() == name);
+                let (Some(of), Some(cause)) = (label("delivery"), label("cause")) else { continue };
+                if of.value() == delivery {
+                    let _ = self.set_aside.remove_label_values(&[delivery, cause.value()]);
+                }
+            }
+        }
+    }
+
     /// The counters of one delivery.
     pub(crate) fn worker(&self, delivery: &str) -> WorkerMetrics {
         let of = |counters: &IntCounterVec| counters.with_label_values(&[delivery]);
@@ -188,8 +220,9 @@ impl Sampled {
             self.state.with_label_values(&[delivery]).set(sample.state);
             self.freshness.with_label_values(&[delivery]).set(sample.freshness_seconds);
             self.buffered.with_label_values(&[delivery]).set(sample.buffered_bytes);
-            for (shard, lag) in sample.lag {
-                self.lag.with_label_values(&[delivery, shard.to_string().as_str()]).set(lag);
+            for (index, (shard, lag)) in sample.lag.into_iter().enumerate() {
+                let shard = if index < LAG_SHARDS_MAX { shard.to_string() } else { "other".to_owned() };
+                self.lag.with_label_values(&[delivery, &shard]).add(lag);
             }
         }
     }
@@ -205,5 +238,48 @@ impl Collector for Sampled {
         self.refresh();
         let parts: [&dyn Collector; 5] = [&self.state, &self.freshness, &self.buffered, &self.lag, &self.memory];
         parts.into_iter().flat_map(Collector::collect).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deleted_delivery_takes_its_series_along() {
+        let metrics = Metrics::new();
+        let deliveries = DeliveryMetrics::new(&metrics);
+        for delivery in ["gone", "kept"] {
+            let worker = deliveries.worker(delivery);
+            worker.rows.inc();
+            worker.set_aside("not_json", 1);
+            worker.set_aside("too_large", 1);
+        }
+        deliveries.remove("gone");
+        deliveries.remove("unknown");
+        let text = metrics.text();
+        assert!(!text.contains("gone"), "{text}");
+        assert_eq!(text.matches("millrace_delivery_set_aside_total{cause=").count(), 2);
+    }
+
+    #[derive(Debug)]
+    struct Wide;
+
+    impl Samples for Wide {
+        fn samples(&self) -> (Vec<Sample>, i64) {
+            let lag = (0..100).map(|shard| (shard, 1)).collect();
+            (vec![Sample { delivery: "d".to_owned(), lag, ..Sample::default() }], 0)
+        }
+    }
+
+    #[test]
+    fn the_lag_of_many_shards_is_summed_up() {
+        let metrics = Metrics::new();
+        let deliveries = DeliveryMetrics::new(&metrics);
+        let source: Arc<dyn Samples> = Arc::new(Wide);
+        deliveries.sample(Arc::downgrade(&source));
+        let text = metrics.text();
+        assert_eq!(text.matches("millrace_delivery_lag_records{").count(), LAG_SHARDS_MAX + 1);
+        assert!(text.contains("millrace_delivery_lag_records{delivery=\"d\",shard=\"other\"} 36"), "{text}");
     }
 }

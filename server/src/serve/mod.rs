@@ -41,6 +41,7 @@ use stores::Stores;
 pub struct Running {
     grpc_addr: SocketAddr,
     http_addr: SocketAddr,
+    metrics: Metrics,
     stop: CancellationToken,
     task: JoinHandle<Result<()>>,
 }
@@ -56,6 +57,12 @@ impl Running {
     #[must_use]
     pub const fn http_addr(&self) -> SocketAddr {
         self.http_addr
+    }
+
+    /// What `/metrics` shows.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Begins to drain when cancelled.
@@ -110,10 +117,10 @@ pub async fn start(settings: Settings) -> Result<Running> {
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
     let stop = CancellationToken::new();
     tokio::spawn(encryption::keep_unlocked(parts.stores.data_keys(), stop.clone()));
-    let servers = parts.serve(grpc, http, metrics, &stop).await?;
+    let servers = parts.serve(grpc, http, metrics.clone(), &stop).await?;
     tracing::info!(%grpc_addr, %http_addr, data_dir = %parts.data_dir.path().display(), "serving");
     let task = tokio::spawn(parts.run(servers, stop.clone()));
-    Ok(Running { grpc_addr, http_addr, stop, task })
+    Ok(Running { grpc_addr, http_addr, metrics, stop, task })
 }
 
 fn disk(settings: &Settings, folder: &Path, metrics: &Metrics) -> Disk {

@@ -2,6 +2,7 @@
 
 mod put;
 mod conditions;
+mod admit;
 mod read;
 mod registry;
 mod encryption;

@@ -76,10 +76,41 @@ async fn what_a_delivery_has_not_committed_is_held() {
     world.streams.retain(hours(34)).await.unwrap();
     assert_eq!(kept(&world), [4..30, 10..30]);
     assert_eq!(held(), 6);
+    let holding = world.streams.get(&name("s")).unwrap().holding();
+    // A record is its data and the key "key".
+    assert_eq!((holding.records, holding.bytes), (6, 6 * 4));
+    let [by] = holding.by.as_slice() else { panic!("{holding:?}") };
+    assert_eq!((by.delivery.as_str(), by.records, by.bytes), ("slow", 6, 24));
+    assert_eq!(by.since, hours(34), "since the first pass that held for it");
+    world.streams.retain(Timestamp(hours(34).as_millis() - 1)).await.unwrap();
+    assert_eq!(world.streams.get(&name("s")).unwrap().holding().by[0].since, hours(34));
+    let labels = "{delivery=\"slow\",stream=\"s\"}";
+    assert_eq!(world.count(&format!("millrace_delivery_held_records{labels}")), 6);
+    assert_eq!(world.count(&format!("millrace_delivery_held_bytes{labels}")), 24);
+    assert_eq!(world.count("millrace_streams_retention_held_bytes{stream=\"s\"}"), 24);
+    let since = world.metric("millrace_streams_retention_held_since_timestamp_seconds{stream=\"s\"}");
+    assert_eq!(since, hours(34).as_millis() as f64 / 1000.0);
     checkpoint(&world, "slow", &[(0, 30), (1, 30)]).await;
     world.streams.retain(hours(34)).await.unwrap();
     assert_eq!(kept(&world), [10..30, 10..30]);
     assert_eq!(held(), 0);
+    assert!(!world.metrics.text().contains("held_since_timestamp_seconds{"), "nothing is held, and no time is shown");
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_hold_trims_what_a_delivery_has_not_committed() {
+    let world = filled(30).await;
+    let value = DeliveryValue { stream: "s".to_owned(), ..DeliveryValue::default() };
+    let write = keys::put(&DeliveryKey { name: "slow".to_owned() }, &value);
+    world.meta.commit(Vec::new(), vec![write]).await.unwrap();
+    world.streams.retain(hours(34)).await.unwrap();
+    assert_eq!(kept(&world), [0..30, 0..30]);
+    let choice = StreamOptions { hold_for_deliveries: Some(false), ..StreamOptions::default() };
+    world.streams.update(&name("s"), &choice).await.unwrap();
+    let world = world.restarted().await;
+    world.streams.retain(hours(34)).await.unwrap();
+    assert_eq!(kept(&world), [10..30, 10..30]);
+    assert_eq!(world.streams.get(&name("s")).unwrap().holding(), crate::streams::Holding::default());
 }
 
 #[tokio::test]
