@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use millrace_proto::v1::position::Position as At;
+use millrace_proto::v1::put_error::Kind;
+use millrace_proto::v1::put_result::Result as Fate;
 use millrace_proto::v1::{CreateStreamRequest, GetRequest, Position, Record};
 use millrace_tests::grpc;
 use millrace_tests::listing;
+use millrace_tests::pipeline::Pipeline;
 use millrace_tests::server::{Server, ServerSettings};
 use rand::RngCore;
 use tonic::Status;
@@ -77,8 +80,10 @@ async fn get(channel: &Channel, stream: &str, offset: u64) -> Result<Vec<Record>
 async fn a_full_disk_refuses_puts_and_keeps_what_it_acknowledged() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let data = folder.path().join("data");
-    let settings =
-        ServerSettings::new(&data).env("MILLRACE_STORE_URL", format!("file://{}/lake", folder.path().display()));
+    // Without a mark, so that the disk is filled to its last byte.
+    let settings = ServerSettings::new(&data)
+        .env("MILLRACE_STORE_URL", format!("file://{}/lake", folder.path().display()))
+        .env("MILLRACE_DISK_FREE_BYTES_MIN", "0");
     let disk = SmallDisk::mount(&data, 400);
     let mut limited = settings.clone();
     if disk.is_none() {
@@ -106,6 +111,8 @@ async fn a_full_disk_refuses_puts_and_keeps_what_it_acknowledged() {
     eprintln!("after {} MB: {refusal}", acknowledged.len());
     assert!(!acknowledged.is_empty(), "nothing fitted: {refusal}");
     assert_eq!(server.http_get("/healthz").0, 200, "the server lives on");
+    let (status, words) = server.http_get("/readyz");
+    assert_eq!((status, words.contains("failed sync")), (503, true), "{words}");
 
     server.kill();
     if let Some(disk) = &disk {
@@ -120,6 +127,63 @@ async fn a_full_disk_refuses_puts_and_keeps_what_it_acknowledged() {
     let more = grpc::put_request("full", [("k".to_owned(), noise(1000))]);
     let response = grpc::records(&channel).put(more).await.expect("there is room again");
     assert!(grpc::places(response.get_ref())[0].is_some(), "there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_at_its_mark_refuses_puts_while_the_rest_goes_on_and_recovers_by_itself() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let Some(disk) = SmallDisk::mount(&data, 600) else {
+        eprintln!("NOT TESTED: no file system can be mounted here (it needs root), so no disk reaches its mark");
+        return;
+    };
+    let site = Site::start_with(|settings| {
+        ServerSettings { data_dir: data.clone(), ..settings }
+            .env("MILLRACE_DISK_FREE_BYTES_MIN", "300MiB")
+            .env("MILLRACE_DISK_CHECK_INTERVAL", "50ms")
+    });
+    let _said = site.apply(&Pipeline::new("events"));
+    let _said = site.put_lines("events", (0..10).map(|n| format!("{{\"n\":{n}}}")));
+    let channel = grpc::connect(&site.server.endpoint()).await.expect("the server listens");
+    create_unlimited(&channel, "filler").await;
+    let put = async || {
+        let request = grpc::put_request("filler", [("k".to_owned(), noise(1_000_000))]);
+        let response = grpc::records(&channel).put(request).await.expect("a put is answered");
+        match response.into_inner().results.remove(0).result.expect("a fate is set") {
+            Fate::Placed(_) => Ok(()),
+            Fate::Error(error) => Err(error),
+        }
+    };
+    let mut taken = 0;
+    let error = loop {
+        assert!(taken < 600, "a disk of 600 MiB took 600 MB past its mark");
+        match put().await {
+            Ok(()) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(taken > 0, "nothing fitted: {error:?}");
+    assert_eq!(error.kind(), Kind::DiskFull, "{error:?}");
+    assert!(error.message.contains("puts are refused until 330.0 MiB are"), "{error:?}");
+    assert!(error.retry_after_ms > 0, "{error:?}");
+
+    // Reads, deliveries and the control plane go on.
+    assert_eq!(get(&channel, "filler", taken - 1).await.expect("a read").len(), 1);
+    site.flush("events");
+    assert_eq!(site.count("events"), 10);
+    create_unlimited(&channel, "another").await;
+    let (status, words) = site.server.http_get("/readyz");
+    assert_eq!((status, words.contains("ready to read")), (200, true), "{words}");
+    let metrics = site.server.http_get("/metrics").1;
+    assert!(metrics.contains("millrace_disk_full 1") && metrics.contains("millrace_log_poisoned 0"), "{metrics}");
+
+    // Room again, and puts are taken without a restart.
+    disk.grow(1200);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while let Err(error) = put().await {
+        assert_eq!(error.kind(), Kind::DiskFull, "{error:?}");
+        assert!(std::time::Instant::now() < deadline, "there is room, and puts are still refused: {error:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

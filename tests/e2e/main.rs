@@ -4,6 +4,7 @@ mod site;
 mod lifecycle;
 mod apply;
 mod limits;
+mod quotas;
 mod bad_records;
 mod disk;
 mod store;

@@ -19,6 +19,7 @@ use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
 use millrace_proto::v1::stream_service_server::{self, StreamServiceServer};
 use millrace_proto::v1::table_service_server::{self, TableServiceServer};
 use millrace_storage::catalog::Catalog;
+use tonic::Status;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -59,6 +60,9 @@ const SERVICE_NAMES: [&str; 7] = [
 /// What a message holds beside the bytes that its own limit counts: field tags, hash keys, offsets.
 const MESSAGE_OVERHEAD_BYTES: u64 = 1 << 20;
 
+/// The name that messages past the wire's limit are counted under.
+pub(super) const MESSAGE_LIMIT: &str = "message_bytes_max";
+
 /// All gRPC services, with health and reflection.
 ///
 /// # Errors
@@ -92,7 +96,15 @@ pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, to
         .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(services.deliveries.clone())))
         .add_service(TableServiceServer::new(table::TableHandler::new(services.catalog.clone())))
         .add_service(flight::FlightSql::service(Arc::clone(&services.queries)));
-    Ok(routes.routes())
+    let streams = services.streams.clone();
+    let count = move |response: axum::response::Response| {
+        // The wire's own answer to a message past what it decodes. A `PutStream` counts its own.
+        if response.headers().get(Status::GRPC_STATUS).is_some_and(|code| code == "11") {
+            streams.count_rejected(MESSAGE_LIMIT);
+        }
+        std::future::ready(response)
+    };
+    Ok(routes.routes().into_axum_router().layer(axum::middleware::map_response(count)).into())
 }
 
 fn message_bytes(payload: u64) -> usize {

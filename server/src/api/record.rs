@@ -10,7 +10,7 @@ use millrace_storage::log::{Offset, ProducerSequence, ReadLimit, Record, ShardId
 use millrace_storage::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::error::Error;
 use crate::streams::{
@@ -116,7 +116,12 @@ async fn take_puts(
         let put = match request {
             Ok(None) => return,
             Ok(Some(request)) => take_put(&streams, &window, request).await,
-            Err(status) => Err(status),
+            Err(status) => {
+                if status.code() == Code::OutOfRange {
+                    streams.count_rejected(super::MESSAGE_LIMIT);
+                }
+                Err(status)
+            }
         };
         let ends = put.is_err();
         if sender.send(put).await.is_err() || ends {

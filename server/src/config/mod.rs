@@ -33,6 +33,8 @@ pub struct Settings {
     pub grpc_listen: SocketAddr,
     /// Where `/healthz`, `/readyz` and `/metrics` are served; port 0 takes a free one.
     pub http_listen: SocketAddr,
+    /// The most gRPC connections at a time; one more is refused.
+    pub connections_max: u32,
     /// The most time that calls in flight get to finish at shutdown.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
@@ -64,6 +66,7 @@ impl Default for Settings {
             data_dir: PathBuf::from("millrace-data"),
             grpc_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
             http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
+            connections_max: 4096,
             drain_timeout: Duration::from_secs(20),
             failpoint: String::new(),
             logging: LoggingSettings::default(),

@@ -10,6 +10,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use super::connections::Connections;
 use crate::error::{Error, Kind, Result};
 
 /// What one call may have on its way before the server takes it.
@@ -37,8 +38,13 @@ pub(super) fn local_addr(listener: &TcpListener) -> Result<SocketAddr> {
 }
 
 /// Serves until `stop`, then until the calls in flight have ended.
-pub(super) async fn serve_grpc(listener: TcpListener, routes: Routes, stop: CancellationToken) -> Result<()> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+pub(super) async fn serve_grpc(
+    listener: TcpListener,
+    connections: Connections,
+    routes: Routes,
+    stop: CancellationToken,
+) -> Result<()> {
+    let incoming = connections.admit(TcpIncoming::from(listener).with_nodelay(Some(true)));
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -3,6 +3,7 @@
 //! Nothing is served before all of it is open, and nothing is closed before the calls that use it have ended.
 
 mod data_dir;
+mod connections;
 mod listen;
 mod logging;
 mod log_metrics;
@@ -33,6 +34,7 @@ use crate::groups::{Groups, Monotonic};
 use crate::metrics::Metrics;
 use crate::query::{QueryEngine, system_tables};
 use crate::streams::Streams;
+use connections::Connections;
 use data_dir::DataDir;
 use stores::Stores;
 
@@ -113,7 +115,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let services = Services { streams, groups, deliveries, catalog, queries: Arc::new(queries) };
-    let parts = Parts { data_dir, stores, disk, services, drain_timeout: settings.drain_timeout };
+    let Settings { drain_timeout, connections_max, .. } = settings;
+    let parts = Parts { data_dir, stores, disk, services, drain_timeout, connections_max };
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
     let stop = CancellationToken::new();
     tokio::spawn(encryption::keep_unlocked(parts.stores.data_keys(), stop.clone()));
@@ -153,6 +156,7 @@ struct Parts {
     disk: Disk,
     services: Services,
     drain_timeout: Duration,
+    connections_max: u32,
 }
 
 /// The tasks that serve, and what ends them.
@@ -182,6 +186,7 @@ impl Parts {
         api::set_serving(&health, true).await;
         let routes = api::routes(&self.services, &health)
             .map_err(|error| Error::new(Kind::Internal, format_args!("the wire's descriptors are wrong: {error}")))?;
+        let connections = Connections::new(self.connections_max, &metrics);
         let serving = Arc::new(AtomicBool::new(true));
         let readiness = self.stores.readiness(Arc::clone(&serving), self.disk.clone());
         let (grpc_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
@@ -190,7 +195,7 @@ impl Parts {
         Ok(Servers {
             health,
             serving,
-            grpc: tokio::spawn(listen::serve_grpc(grpc, routes, grpc_stop.clone())),
+            grpc: tokio::spawn(listen::serve_grpc(grpc, connections, routes, grpc_stop.clone())),
             grpc_stop,
             http: tokio::spawn(listen::serve_http(http, api::http::router(metrics, readiness), http_stop.clone())),
             http_stop,

@@ -381,6 +381,11 @@ impl Streams {
         &self.0.metrics
     }
 
+    /// Counts a request that broke a limit before it came here, by the limit's name.
+    pub fn count_rejected(&self, limit: &'static str) {
+        self.0.metrics.rejected(limit, 1);
+    }
+
     /// Counts a broken limit and gives the error for the caller.
     pub(super) fn reject(&self, rejected: Rejected) -> Error {
         self.0.metrics.rejected(rejected.limit, 1);

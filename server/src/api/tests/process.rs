@@ -141,3 +141,49 @@ async fn a_closed_server_takes_no_more_calls() {
     let error = records.put(put("s", vec![record("k", "x")])).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error}");
 }
+
+/// At the limit a connection is served; one past it is told why, and the place is free again when one goes.
+#[tokio::test]
+async fn connections_past_the_limit_are_refused_in_words() {
+    let world = World::with(&[("MILLRACE_CONNECTIONS_MAX", "2")]).await;
+    let endpoint = Channel::from_shared(format!("http://{}", world.running.grpc_addr())).unwrap();
+    let check = async |channel: Channel| {
+        let request = HealthCheckRequest { service: String::new() };
+        HealthClient::new(channel).check(request).await
+    };
+    let second = endpoint.connect().await.unwrap();
+    assert!(check(second.clone()).await.is_ok(), "the second of two");
+    let refused = match endpoint.connect().await {
+        Ok(third) => format!("{:?}", check(third).await.unwrap_err()),
+        Err(error) => format!("{error:?}"),
+    };
+    assert!(refused.contains("connections_max") || refused.contains("ENHANCE_YOUR_CALM"), "{refused}");
+    let metrics = world.http("/metrics").await.1;
+    assert!(metrics.contains("millrace_connections 2"), "{metrics}");
+    assert!(!metrics.contains("millrace_connections_refused_total 0"), "{metrics}");
+    drop(second);
+    while !world.http("/metrics").await.1.contains("millrace_connections 1\n") {
+        tokio::task::yield_now().await;
+    }
+    assert!(check(endpoint.connect().await.unwrap()).await.is_ok(), "a place is free again");
+    world.close().await;
+}
+
+#[tokio::test]
+async fn a_message_past_what_the_wire_decodes_is_counted() {
+    let mut world = World::with(&[("MILLRACE_STREAMS_PUT_BYTES_MAX", "1KiB")]).await;
+    world.create("s", 1).await;
+    let large = || put("s", vec![record("k", vec![0; 2 << 20])]);
+    assert_eq!(world.records.put(large()).await.unwrap_err().code(), Code::OutOfRange);
+    let count = |metrics: &str, count: u32| {
+        metrics.contains(&format!("millrace_streams_rejected_total{{limit=\"message_bytes_max\"}} {count}"))
+    };
+    assert!(count(&world.http("/metrics").await.1, 1));
+    let mut answers = world.records.put_stream(futures::stream::iter([large()])).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap_err().code(), Code::OutOfRange);
+    assert!(count(&world.http("/metrics").await.1, 2));
+    // What the wire decodes and the put's own limit refuses is counted under that.
+    assert_eq!(world.records.put(put("s", vec![record("k", vec![0; 1024])])).await.unwrap_err().code(), Code::InvalidArgument);
+    assert!(count(&world.http("/metrics").await.1, 2));
+    world.close().await;
+}
