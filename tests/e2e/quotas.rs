@@ -89,9 +89,7 @@ fn a_stream_past_its_stored_size_is_refused_in_words_until_the_limit_is_raised()
 #[test]
 fn a_paused_delivery_that_keeps_records_past_their_retention_is_seen_and_can_be_let_go() {
     let site = Site::start_with(|settings| {
-        settings
-            .env("MILLRACE_STREAMS_RETENTION_MIN", "1ms")
-            .env("MILLRACE_STREAMS_RETENTION_INTERVAL", "50ms")
+        settings.env("MILLRACE_STREAMS_RETENTION_MIN", "1ms").env("MILLRACE_STREAMS_RETENTION_INTERVAL", "50ms")
     });
     let _said = site.apply(&Pipeline::new("events"));
     let _said = site.run(&["delivery", "pause", "events"]).ok();

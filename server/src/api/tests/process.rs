@@ -183,7 +183,10 @@ async fn a_message_past_what_the_wire_decodes_is_counted() {
     assert_eq!(answers.message().await.unwrap_err().code(), Code::OutOfRange);
     assert!(count(&world.http("/metrics").await.1, 2));
     // What the wire decodes and the put's own limit refuses is counted under that.
-    assert_eq!(world.records.put(put("s", vec![record("k", vec![0; 1024])])).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(
+        world.records.put(put("s", vec![record("k", vec![0; 1024])])).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
     assert!(count(&world.http("/metrics").await.1, 2));
     world.close().await;
 }

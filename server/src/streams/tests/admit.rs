@@ -109,10 +109,10 @@ async fn a_stream_takes_what_it_may_store_and_not_a_byte_more() {
     for words in ["stream s", "holds 100 bytes", "limit of 100", "raise it"] {
         assert!(failure.message.contains(words), "{}", failure.message);
     }
-    assert_eq!(*Error::from(failure).kind(), Kind::Exhausted {
-        reason: "STREAM_FULL",
-        retry_after: world.settings.retention_interval
-    });
+    assert_eq!(
+        *Error::from(failure).kind(),
+        Kind::Exhausted { reason: "STREAM_FULL", retry_after: world.settings.retention_interval }
+    );
     assert_eq!(world.count("millrace_streams_rejected_total{limit=\"stored_bytes_max\"}"), 1);
     assert_eq!(world.count("millrace_streams_stored_bytes{stream=\"s\"}"), 100);
     assert_eq!(world.count("millrace_streams_stored_bytes_max{stream=\"s\"}"), 100);
