@@ -12,4 +12,5 @@ mod encryption;
 mod exports;
 mod subscribe;
 mod groups;
+mod reshard;
 mod deploy;

@@ -20,9 +20,9 @@ pub(crate) use progress::{Offsets, Progress, Wanted, raise, reached};
 pub(crate) use reader::{Converting, Memory, Reader};
 pub(crate) use retry::Retry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,8 +210,12 @@ struct Session {
     topology: watch::Receiver<Arc<Topology>>,
     /// The topology that `shards` are of.
     followed: Option<Arc<Topology>>,
-    /// By number.
+    /// By number. There may be thousands, so that what is done at each event looks at those alone that `waiting` names.
     shards: Vec<Shard>,
+    /// The shards with records that are not read.
+    waiting: BTreeSet<ShardId>,
+    /// Watches the others, each until it has one.
+    idle: FuturesUnordered<BoxFuture<'static, ShardId>>,
     /// `None` while it reads.
     converting: Option<Converting>,
     reading: Option<BoxFuture<'static, ReadDone>>,
@@ -220,7 +224,7 @@ struct Session {
     flight: Option<BoxFuture<'static, Option<Landed>>>,
     buffer: Buffer,
     /// The shard that was read last; the others come first.
-    turn: usize,
+    turn: ShardId,
 }
 
 /// The chunks of the next batch.
@@ -240,6 +244,8 @@ enum Event {
     WantedChanged,
     Landed(Option<Landed>),
     Read(ReadDone),
+    /// A shard has a record that is not read.
+    Appended(ShardId),
     /// A reason to look again.
     Look,
 }
@@ -259,12 +265,14 @@ impl Session {
             topology,
             followed: None,
             shards: Vec::new(),
+            waiting: BTreeSet::new(),
+            idle: FuturesUnordered::new(),
             converting: Some(converting),
             reading: None,
             position: Some(position),
             flight: None,
             buffer: Buffer::default(),
-            turn: 0,
+            turn: ShardId(0),
             parts,
         }
     }
@@ -273,10 +281,7 @@ impl Session {
         let mut leaving = false;
         loop {
             let now = Instant::now();
-            self.follow_topology();
-            for shard in &mut self.shards {
-                shard.notice(now);
-            }
+            self.follow_topology(now);
             let aims = wanted.borrow().clone();
             if !leaving {
                 self.cut_when_due(now, &aims);
@@ -297,14 +302,33 @@ impl Session {
                         return End::Changed;
                     }
                 }
+                Event::Appended(shard) => self.watch(shard, Instant::now()),
                 Event::Look => {}
             }
         }
     }
 
+    /// Notes whether a shard has records to be read, and else watches it.
+    fn watch(&mut self, shard: ShardId, now: Instant) {
+        let Some(index) = self.index_of(shard) else { return };
+        let watched = &mut self.shards[index];
+        if watched.notice(now) {
+            self.waiting.insert(shard);
+            return;
+        }
+        self.waiting.remove(&shard);
+        if !watched.is_read_out() {
+            self.idle.push(watched.appended().boxed());
+        }
+    }
+
+    fn index_of(&self, shard: ShardId) -> Option<usize> {
+        self.shards.binary_search_by_key(&shard, |shard| shard.key.shard).ok()
+    }
+
     /// Takes in the shards that came and lets go of those that went. A new one is read from its first record on, or from
     /// where it was committed.
-    fn follow_topology(&mut self) {
+    fn follow_topology(&mut self, now: Instant) {
         let topology = Arc::clone(&self.topology.borrow_and_update());
         if self.followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, &topology)) {
             return;
@@ -322,14 +346,19 @@ impl Session {
             self.shards.push(Shard::new(Arc::clone(state), from, tail));
         }
         self.followed = Some(topology);
+        self.waiting.clear();
+        self.idle.clear();
+        for index in 0..self.shards.len() {
+            self.watch(self.shards[index].key.shard, now);
+        }
     }
 
     /// Whether a shard's turn has not come: its parents are not read to their end.
     fn is_held_back(&self, shard: &Shard) -> bool {
-        shard.parents().iter().any(|parent| {
-            let found = self.shards.binary_search_by_key(parent, |shard| shard.key.shard);
-            found.is_ok_and(|index| !self.shards[index].is_read_out())
-        })
+        shard
+            .parents()
+            .iter()
+            .any(|parent| self.index_of(*parent).is_some_and(|index| !self.shards[index].is_read_out()))
     }
 
     async fn event(
@@ -341,8 +370,7 @@ impl Session {
         leaving: bool,
     ) -> Event {
         let look_at = self.next_look(now, aims);
-        let may_read = !leaving && self.reading.is_none() && self.has_room();
-        let Self { shards, flight, reading, member, topology, .. } = self;
+        let Self { idle, flight, reading, member, topology, .. } = self;
         tokio::select! {
             biased;
             () = stop.cancelled() => Event::Stopped,
@@ -351,7 +379,7 @@ impl Session {
             done = ready(reading), if !leaving => { *reading = None; Event::Read(done) }
             () = member.pressed() => Event::Look,
             Ok(()) = topology.changed() => Event::Look,
-            () = appended(shards), if may_read => Event::Look,
+            Some(shard) = idle.next(), if !leaving => Event::Appended(shard),
             () = sleep_until(look_at), if !leaving => Event::Look,
         }
     }
@@ -377,11 +405,12 @@ impl Session {
     fn next_read(&self, now: Instant, aims: &Wanted) -> Option<(Instant, usize)> {
         let interval = self.declared.spec.buffer_interval;
         let aged = self.buffer.since.is_some_and(|since| now >= since + interval);
-        let count = self.shards.len();
-        let order = (1..=count).map(|step| (self.turn + step) % count);
-        let due = order.filter_map(|index| {
+        let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+        let order = self.waiting.range(after).chain(self.waiting.range(..=self.turn));
+        let due = order.filter_map(|shard| {
+            let index = self.index_of(*shard)?;
             let shard = &self.shards[index];
-            if shard.waiting_since.is_none() || self.is_held_back(shard) {
+            if self.is_held_back(shard) {
                 return None;
             }
             let aim = |aims: &Offsets| aims.get(&shard.key.shard).copied().unwrap_or_default();
@@ -397,8 +426,8 @@ impl Session {
         }
         let Some((_, index)) = self.next_read(now, aims).filter(|(at, _)| *at <= now) else { return };
         let Some(converting) = self.converting.take() else { return };
-        self.turn = index;
         let shard = &self.shards[index];
+        self.turn = shard.key.shard;
         if self.buffer.since.is_none() {
             self.buffer.since = shard.waiting_since;
         }
@@ -411,7 +440,8 @@ impl Session {
 
     /// Takes in what was read. Says whether the session can go on.
     fn read(&mut self, done: ReadDone) -> bool {
-        let Some(shard) = self.shards.iter_mut().find(|shard| shard.key.shard == done.shard) else { return false };
+        let Some(index) = self.index_of(done.shard) else { return false };
+        let shard = &mut self.shards[index];
         self.converting = done.converting;
         let chunk = match done.chunk {
             Ok(chunk) => Arc::new(chunk),
@@ -422,6 +452,7 @@ impl Session {
             }
         };
         shard.done(&chunk);
+        self.watch(done.shard, Instant::now());
         self.buffer.bytes_in += chunk.totals.bytes_in;
         self.buffer.chunks.push(Arc::clone(&chunk));
         self.buffer.schema = self.converting.as_ref().and_then(Converting::schema);
@@ -442,7 +473,8 @@ impl Session {
         }
         let Some(position) = self.position.take() else { return };
         let buffer = std::mem::take(&mut self.buffer);
-        self.buffer.since = self.shards.iter().filter_map(|shard| shard.waiting_since).min();
+        let waiting = self.waiting.iter().filter_map(|shard| self.index_of(*shard));
+        self.buffer.since = waiting.filter_map(|index| self.shards[index].waiting_since).min();
         self.member.set_cuttable(0);
         let batch = Batch::cut(&self.declared, position, buffer.chunks, buffer.schema);
         self.flight = Some(flight::fly(Arc::clone(&self.parts), self.retry.clone(), batch).boxed());
@@ -506,15 +538,6 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => future::pending().await,
-    }
-}
-
-/// Waits for an append to any shard that has nothing waiting yet; the others have their time to be read.
-async fn appended(shards: &mut [Shard]) {
-    let idle = shards.iter_mut().filter(|shard| shard.waiting_since.is_none() && !shard.is_read_out());
-    let mut any: FuturesUnordered<_> = idle.map(Shard::appended).collect();
-    if any.next().await.is_none() {
-        future::pending::<()>().await;
     }
 }
 

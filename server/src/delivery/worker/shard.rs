@@ -61,19 +61,24 @@ impl Shard {
         *self.tail.borrow()
     }
 
-    /// Looks whether records wait.
-    pub(crate) fn notice(&mut self, now: Instant) {
-        if *self.tail.borrow_and_update() <= self.read_to {
+    /// Looks whether records wait, and says so.
+    pub(crate) fn notice(&mut self, now: Instant) -> bool {
+        if self.next() <= self.read_to {
             self.waiting_since = None;
         } else if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
         }
+        self.waiting_since.is_some()
     }
 
-    /// Waits for the next append; for ever where the log ended.
-    pub(crate) async fn appended(&mut self) {
-        if self.tail.changed().await.is_err() {
-            std::future::pending::<()>().await;
+    /// Waits for a record that is not read yet, and gives the shard; for ever where the log ended.
+    pub(crate) fn appended(&self) -> impl Future<Output = ShardId> + Send + use<> {
+        let (mut tail, read_to, shard) = (self.tail.clone(), self.read_to, self.key.shard);
+        async move {
+            if tail.wait_for(|next| *next > read_to).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            shard
         }
     }
 
