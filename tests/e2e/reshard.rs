@@ -161,12 +161,12 @@ fn what_cannot_be_resharded_is_refused_in_words_and_changes_nothing() {
 async fn a_stream_on_demand_splits_under_load_and_merges_when_idle() {
     let site = Site::start_with(|settings| {
         settings
-            .env("MILLRACE_STREAMS_ON_DEMAND_INTERVAL", "100ms")
-            .env("MILLRACE_STREAMS_ON_DEMAND_SPLIT_AFTER", "300ms")
-            .env("MILLRACE_STREAMS_ON_DEMAND_MERGE_AFTER", "500ms")
+            .env("MILLRACE_STREAMS_ON_DEMAND_INTERVAL", "1s")
+            .env("MILLRACE_STREAMS_ON_DEMAND_SPLIT_AFTER", "900ms")
+            .env("MILLRACE_STREAMS_ON_DEMAND_MERGE_AFTER", "900ms")
             .env("MILLRACE_STREAMS_ON_DEMAND_SHARDS_MAX", "4")
     });
-    let create = ["stream", "create", "events", "--mode", "on-demand", "--in-records-per-second", "50"];
+    let create = ["stream", "create", "events", "--mode", "on-demand", "--in-records-per-second", "100"];
     let _said = site.run(&create).ok();
     let producer = Client::connect(site.server.endpoint()).expect("an endpoint").producer("events");
     let grown = tokio::time::timeout(DEADLINE, async {
