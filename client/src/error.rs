@@ -90,7 +90,7 @@ impl Error {
         self.0.retry_after
     }
 
-    /// The shard's next offset, where a put expected another one.
+    /// The shard's next offset, where a put expected another one; where a reader may go on, past a block that the disk lost.
     #[must_use]
     pub fn next_offset(&self) -> Option<u64> {
         self.0.next_offset
@@ -163,7 +163,7 @@ impl From<Status> for Error {
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
             may_have_applied: !unconnected && outcome_is_unknown(kind),
             from_service: details.error_info().is_some_and(|info| info.domain == DOMAIN),
-            next_offset: None,
+            next_offset: details.error_info().and_then(|info| info.metadata.get("next_offset")?.parse().ok()),
         }))
     }
 }

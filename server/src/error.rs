@@ -123,6 +123,31 @@ impl From<millrace_storage::log::Error> for Error {
             Log::InUse { .. } | Log::Key { is_retryable: false, .. } => Kind::FailedPrecondition,
             Log::Poisoned { .. } | Log::Closed | Log::Storage(_) | Log::Key { .. } => Kind::Unavailable,
         };
+        let about = match &error {
+            Log::Corrupt { shard, last_offset, .. } => Some((shard.shard, *last_offset + 1)),
+            _ => None,
+        };
+        let error = Self::new(kind, error);
+        match about {
+            // Where a reader may go on.
+            Some((shard, next)) => error.about("shard", shard).about("next_offset", next),
+            None => error,
+        }
+    }
+}
+
+impl From<millrace_storage::backup::Error> for Error {
+    fn from(error: millrace_storage::backup::Error) -> Self {
+        use millrace_storage::backup::Error as Backup;
+        let kind = match error {
+            Backup::Log(error) => return error.into(),
+            Backup::Meta(error) => return error.into(),
+            Backup::Store(_) | Backup::Disk { .. } => Kind::Unavailable,
+            Backup::Damaged { .. } => Kind::DataLoss,
+            Backup::NotFound { .. } => Kind::NotFound,
+            Backup::NotEmpty { .. } => Kind::FailedPrecondition,
+            Backup::Lost(_) => Kind::Internal,
+        };
         Self::new(kind, error)
     }
 }

@@ -13,5 +13,6 @@ pub mod groups;
 pub mod transform;
 pub mod delivery;
 pub mod query;
+pub mod maintenance;
 pub mod serve;
 pub mod cli;

@@ -7,6 +7,7 @@ mod limits;
 mod quotas;
 mod bad_records;
 mod disk;
+mod backup;
 mod store;
 mod encryption;
 mod exports;

@@ -6,9 +6,11 @@ mod streams;
 mod groups;
 mod deliveries;
 mod tables;
+mod maintenance;
 
 use millrace_proto::v1::delivery_service_client::DeliveryServiceClient;
 use millrace_proto::v1::group_service_client::GroupServiceClient;
+use millrace_proto::v1::maintenance_service_client::MaintenanceServiceClient;
 use millrace_proto::v1::stream_service_client::StreamServiceClient;
 use millrace_proto::v1::table_service_client::TableServiceClient;
 use tonic::transport::Channel;
@@ -31,14 +33,17 @@ pub struct Admin {
     groups: GroupServiceClient<Channel>,
     deliveries: DeliveryServiceClient<Channel>,
     tables: TableServiceClient<Channel>,
+    maintenance: MaintenanceServiceClient<Channel>,
 }
 
 impl Admin {
     pub(crate) fn new(channel: &Channel, message_bytes_max: usize) -> Self {
         let (streams, deliveries, tables) = (channel.clone(), channel.clone(), channel.clone());
         let groups = GroupServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max);
+        let maintenance = MaintenanceServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max);
         Self {
             groups,
+            maintenance,
             streams: StreamServiceClient::new(streams).max_decoding_message_size(message_bytes_max),
             deliveries: DeliveryServiceClient::new(deliveries).max_decoding_message_size(message_bytes_max),
             tables: TableServiceClient::new(tables).max_decoding_message_size(message_bytes_max),

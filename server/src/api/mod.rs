@@ -8,6 +8,7 @@ mod group;
 mod delivery;
 mod table;
 mod flight;
+mod maintenance;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use millrace_proto::v1::delivery_service_server::{self, DeliveryServiceServer};
 use millrace_proto::v1::group_service_server::{self, GroupServiceServer};
+use millrace_proto::v1::maintenance_service_server::{self, MaintenanceServiceServer};
 use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
 use millrace_proto::v1::stream_service_server::{self, StreamServiceServer};
 use millrace_proto::v1::table_service_server::{self, TableServiceServer};
@@ -28,6 +30,7 @@ pub use status::DOMAIN;
 
 use crate::delivery::Deliveries;
 use crate::groups::Groups;
+use crate::maintenance::Maintenance;
 use crate::query::QueryEngine;
 use crate::streams::Streams;
 
@@ -44,16 +47,19 @@ pub struct Services {
     pub catalog: Catalog,
     /// SQL.
     pub queries: Arc<QueryEngine>,
+    /// Backups and checks.
+    pub maintenance: Maintenance,
 }
 
 /// The services that report their health, by their gRPC names; the empty name is the whole server.
-const SERVICE_NAMES: [&str; 7] = [
+const SERVICE_NAMES: [&str; 8] = [
     "",
     stream_service_server::SERVICE_NAME,
     record_service_server::SERVICE_NAME,
     group_service_server::SERVICE_NAME,
     delivery_service_server::SERVICE_NAME,
     table_service_server::SERVICE_NAME,
+    maintenance_service_server::SERVICE_NAME,
     flight::SERVICE_NAME,
 ];
 
@@ -95,6 +101,7 @@ pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, to
         )))
         .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(services.deliveries.clone())))
         .add_service(TableServiceServer::new(table::TableHandler::new(services.catalog.clone())))
+        .add_service(MaintenanceServiceServer::new(maintenance::MaintenanceHandler::new(services.maintenance.clone())))
         .add_service(flight::FlightSql::service(Arc::clone(&services.queries)));
     let streams = services.streams.clone();
     let count = move |response: axum::response::Response| {

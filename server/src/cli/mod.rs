@@ -1,7 +1,8 @@
 //! The command line: one file for each command.
 //!
 //! Answers go to stdout, everything else to stderr. Exit code 0 is success, 1 a failure, 2 wrong usage.
-//! Commands other than `serve` and `doctor` are clients: they know the server only by its endpoint.
+//! Commands other than `serve` and `doctor`, and those for the files of a stopped server (`log`, `restore`), are clients: they
+//! know the server only by its endpoint.
 
 mod serve;
 mod apply;
@@ -16,6 +17,9 @@ mod table;
 mod sql;
 mod verify;
 mod shards;
+mod log;
+mod backup;
+mod restore;
 mod doctor;
 mod completions;
 mod endpoint;
@@ -66,6 +70,9 @@ enum Command {
     Sql(sql::SqlArgs),
     Verify(verify::VerifyArgs),
     Shards(shards::ShardsArgs),
+    Log(log::LogArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -101,6 +108,9 @@ impl Command {
             Self::Sql(args) => sql::run(args, endpoint).await,
             Self::Verify(args) => verify::run(args, endpoint).await,
             Self::Shards(args) => shards::run(args),
+            Self::Log(args) => log::run(args, endpoint).await,
+            Self::Backup(args) => backup::run(args, endpoint).await,
+            Self::Restore(args) => restore::run(args).await,
             Self::Doctor(args) => doctor::run(args).await,
             Self::Completions(args) => completions::run(&args),
         }

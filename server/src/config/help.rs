@@ -37,6 +37,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("store.customer_key", "the key of sse-c: 32 bytes in base64; the store keeps no copy of it"),
     (
+        "backup.url",
+        "where `millrace backup take` writes: file:///folder or s3://bucket/prefix, reached as the store is; the folder \
+         `backups` of data_dir when not set",
+    ),
+    (
         "encryption.master_key_file",
         "a file of master keys, 32 bytes in base64 each; the first wraps, older ones follow it",
     ),
@@ -97,6 +102,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("delivery.conversions_max", "conversions at once, over all deliveries; 0 is the number of cores"),
     ("delivery.retry_delay_max", "the longest pause between two attempts of a failing step"),
+    (
+        "delivery.corrupt_blocks",
+        "at a block that the disk lost: hold that shard and tell so, or skip it and count its records as lost",
+    ),
     ("delivery.drain_timeout", "the most time that batches being written get to finish at shutdown"),
     ("query.memory_bytes_max", "memory that the operators of all queries hold together; past it they spill to disk"),
     ("query.spill_bytes_max", "bytes that all queries spill together, in the folder `spill` of data_dir; 0 is none"),

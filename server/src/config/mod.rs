@@ -21,7 +21,7 @@ use crate::streams::StreamSettings;
 
 pub use help::settings_help;
 pub use layers::{ConfigError, Layers, Loaded};
-pub use storage::{LogOptions, StoreOptions};
+pub use storage::{BackupOptions, LogOptions, StoreOptions};
 
 /// All settings of `millrace serve`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub struct Settings {
     pub disk: DiskSettings,
     /// The object store that tables and exports lie in.
     pub store: StoreOptions,
+    /// Where backups go.
+    pub backup: BackupOptions,
     /// The log of records.
     pub log: LogOptions,
     /// The master key of encryption at rest.
@@ -72,6 +74,7 @@ impl Default for Settings {
             logging: LoggingSettings::default(),
             disk: DiskSettings::default(),
             store: StoreOptions::default(),
+            backup: BackupOptions::default(),
             log: LogOptions::default(),
             encryption: EncryptionSettings::default(),
             streams: StreamSettings::default(),

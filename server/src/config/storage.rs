@@ -61,6 +61,23 @@ impl StoreOptions {
     }
 }
 
+/// Settings of `[backup]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackupOptions {
+    /// `file:///absolute/folder` or `s3://bucket/prefix`; the folder `backups` of the data folder when not set.
+    pub url: Option<String>,
+}
+
+impl BackupOptions {
+    /// What the place of backups is opened with: for S3 as the tables' store is, but for the URL.
+    #[must_use]
+    pub fn settings(&self, store: &StoreOptions, data_dir: &Path) -> StoreSettings {
+        let url = self.url.clone().unwrap_or_else(|| format!("file://{}/backups", data_dir.display()));
+        StoreSettings { url, ..store.settings(data_dir) }
+    }
+}
+
 /// Settings of `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

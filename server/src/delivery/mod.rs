@@ -27,7 +27,7 @@ mod tests;
 pub use apply::{Action, Change};
 pub use describe::{Described, DescribedShard, State};
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
-pub use settings::{DeliverySettings, MEMORY_BYTES_MIN};
+pub use settings::{CorruptBlocks, DeliverySettings, MEMORY_BYTES_MIN};
 pub use spec::{
     BUFFER_INTERVAL_MAX, BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, ColumnSpec, Compression, DeliverySpec, Format, QuotaSpec,
     RateSpec, SchemaPolicy, StreamSpec, TableSpec, TimeSpec,
@@ -95,6 +95,7 @@ impl Parts {
             budget: self.budget.clone(),
             conversions: Arc::clone(&self.conversions),
             chain: Chain::new(&spec.transforms),
+            corrupt_blocks: self.settings.corrupt_blocks,
             metrics,
         }
     }

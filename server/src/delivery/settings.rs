@@ -17,9 +17,22 @@ pub struct DeliverySettings {
     /// The longest pause between two attempts of a failing step. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub retry_delay_max: Duration,
+    /// What becomes of records that the disk lost. Default: hold.
+    pub corrupt_blocks: CorruptBlocks,
     /// How long a shutdown waits for batches that are being written. Default 20 s.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+}
+
+/// What a delivery does at a block of the log that cannot be read any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CorruptBlocks {
+    /// It holds that shard, tells so, and tries again: a backup may bring the records back.
+    #[default]
+    Hold,
+    /// It goes on behind the block, and counts the records as lost.
+    Skip,
 }
 
 /// The least that `memory_bytes_max` may be.
@@ -31,6 +44,7 @@ impl Default for DeliverySettings {
             memory_bytes_max: ByteSize::mib(256),
             conversions_max: 0,
             retry_delay_max: Duration::from_secs(30),
+            corrupt_blocks: CorruptBlocks::Hold,
             drain_timeout: Duration::from_secs(20),
         }
     }

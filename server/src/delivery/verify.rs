@@ -291,8 +291,9 @@ fn verify_batch(batch: &Batch, reached: Option<&Offsets>, verified: &mut Verifie
         ));
     }
     if lost > 0 {
-        verified
-            .fault(format_args!("batch {number}: {lost} records were trimmed from the log before they were delivered"));
+        verified.fault(format_args!(
+            "batch {number}: {lost} records were lost before they were delivered: trimmed, or in a corrupt block"
+        ));
     }
 }
 

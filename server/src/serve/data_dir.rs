@@ -5,6 +5,8 @@ use std::io::{Read, Seek, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use millrace_storage::backup::RESTORING;
+
 use crate::error::{Error, Kind, Result};
 
 /// The file that the process holds locked; it tells the process's id.
@@ -42,6 +44,12 @@ impl DataDir {
         let write =
             lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
         write.map_err(|error| failed("write to", &error))?;
+        if path.join(RESTORING).exists() {
+            return Err(Error::new(
+                Kind::FailedPrecondition,
+                format_args!("the restore into {} did not end; run `millrace restore` again", path.display()),
+            ));
+        }
         let held = Self { path, _lock: lock };
         // A process that was killed left its addresses, and nobody listens there now.
         held.remove_endpoints();

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use millrace_storage::backup;
 use millrace_storage::catalog::Catalog;
 use millrace_storage::failpoint;
 use tokio::net::TcpListener;
@@ -105,6 +106,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let http = listen::bind("http_listen", settings.http_listen).await?;
     let (grpc_addr, http_addr) = (listen::local_addr(&grpc)?, listen::local_addr(&http)?);
     let metrics = Metrics::new();
+    backup::remove_remains(data_dir.path())?;
     let stores = Stores::open(&settings, data_dir.path(), &metrics).await?;
     let (log, meta, data_keys) = (stores.log(), stores.meta(), stores.data_keys());
     let streams = Streams::open_with_keys(log, meta, data_keys, settings.streams.clone(), &metrics).await?;
@@ -114,7 +116,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics).await?;
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
-    let services = Services { streams, groups, deliveries, catalog, queries: Arc::new(queries) };
+    let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
+    let services = Services { maintenance, streams, groups, deliveries, catalog, queries: Arc::new(queries) };
     let Settings { drain_timeout, connections_max, .. } = settings;
     let parts = Parts { data_dir, stores, disk, services, drain_timeout, connections_max };
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;

@@ -22,6 +22,7 @@ use crate::delivery::{Deliveries, DeliverySettings};
 use crate::disk::Disk;
 use crate::encryption;
 use crate::error::{Error, Kind, Result};
+use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::streams::Streams;
 
@@ -30,6 +31,7 @@ use crate::streams::Streams;
 pub(super) struct Stores {
     log: Arc<RocksLog>,
     meta: Arc<dyn MetaStore>,
+    rocks_meta: RocksMeta,
     data_keys: Arc<KeyStore>,
     store: Store,
     catalog: Catalog,
@@ -41,6 +43,7 @@ impl Stores {
         let masters = encryption::master_keys(&settings.encryption)?;
         let (log_settings, meta_path) = (settings.log.settings(data_dir), data_dir.join("meta"));
         let meta = blocking(move || RocksMeta::open(&meta_path).map_err(Error::from)).await?;
+        let rocks_meta = meta.clone();
         let meta = Arc::new(meta) as Arc<dyn MetaStore>;
         let data_keys = Arc::new(KeyStore::open(Arc::clone(&meta), masters).await?);
         let keyring = data_keys.keyring();
@@ -50,7 +53,7 @@ impl Stores {
         let store = blocking(move || Store::open(&store_settings).map_err(Error::invalid)).await?;
         let catalog = Catalog::new(Arc::clone(&meta), store.clone());
         metrics.register(LogCollector::new(Arc::clone(&log)));
-        Ok(Self { log, meta, data_keys, store, catalog })
+        Ok(Self { log, meta, rocks_meta, data_keys, store, catalog })
     }
 
     pub(super) fn log(&self) -> Arc<dyn Log> {
@@ -63,6 +66,13 @@ impl Stores {
 
     pub(super) fn data_keys(&self) -> Arc<KeyStore> {
         Arc::clone(&self.data_keys)
+    }
+
+    /// Backups and checks of these stores.
+    pub(super) fn maintenance(&self, settings: &Settings, data_dir: &Path, streams: &Streams) -> Maintenance {
+        let place = settings.backup.settings(&settings.store, data_dir);
+        let (log, meta) = (Arc::clone(&self.log), self.rocks_meta.clone());
+        Maintenance::new(log, meta, streams.clone(), data_dir.to_path_buf(), place)
     }
 
     /// Opens the deliveries and starts their workers.

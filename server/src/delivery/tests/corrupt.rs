@@ -14,13 +14,15 @@ use millrace_storage::time::Timestamp;
 use tokio::sync::watch;
 
 use super::site::{Site, event};
-use crate::delivery::State;
+use crate::delivery::{CorruptBlocks, DeliverySettings, State};
 
 /// A log whose shard 0 has a corrupt block while it is told so.
 #[derive(Debug)]
 struct CorruptLog {
     inner: MemoryLog,
     corrupt: AtomicBool,
+    /// The first and the last offset of the block.
+    block: (Offset, Offset),
 }
 
 #[async_trait]
@@ -35,7 +37,13 @@ impl Log for CorruptLog {
 
     async fn read(&self, shard: ShardKey, from: Offset, limit: ReadLimit) -> Result<Vec<Record>> {
         if shard.shard == ShardId(0) && self.corrupt.load(Ordering::SeqCst) {
-            return Err(Error::Corrupt { shard, last_offset: Offset(7), reason: "as told".to_owned() });
+            let (start, last_offset) = self.block;
+            if (start..=last_offset).contains(&from) {
+                return Err(Error::Corrupt { shard, last_offset, reason: "as told".to_owned() });
+            }
+            // A read before the block ends at it.
+            let records = self.inner.read(shard, from, limit).await?;
+            return Ok(records.into_iter().filter(|record| from > last_offset || record.offset < start).collect());
         }
         self.inner.read(shard, from, limit).await
     }
@@ -79,7 +87,8 @@ impl Log for CorruptLog {
 
 #[tokio::test]
 async fn a_corrupt_block_is_named_and_holds_up_its_shard_only() {
-    let log = Arc::new(CorruptLog { inner: MemoryLog::new(), corrupt: AtomicBool::new(true) });
+    let log =
+        Arc::new(CorruptLog { inner: MemoryLog::new(), corrupt: AtomicBool::new(true), block: (Offset(0), Offset(7)) });
     let memory = Site::memory();
     let site = Site::new(Arc::clone(&log) as _, Arc::clone(&memory.meta), memory.store.clone(), None);
     let process = site.start().await;
@@ -102,4 +111,23 @@ async fn a_corrupt_block_is_named_and_holds_up_its_shard_only() {
     process.deliveries.flush("d").await.unwrap();
     process.check_exactly_once(&site, vec![0, 1], 0).await;
     assert_eq!(process.deliveries.describe("d").await.unwrap().state, State::Running);
+}
+
+#[tokio::test]
+async fn a_delivery_that_skips_corrupt_blocks_loses_their_records_and_no_other() {
+    let block = (Offset(2), Offset(4));
+    let log = Arc::new(CorruptLog { inner: MemoryLog::new(), corrupt: AtomicBool::new(true), block });
+    let memory = Site::memory();
+    let site = Site::new(Arc::clone(&log) as _, Arc::clone(&memory.meta), memory.store.clone(), None);
+    let settings = DeliverySettings { corrupt_blocks: CorruptBlocks::Skip, ..super::site::settings() };
+    let process = site.start_with(settings).await;
+    process.deliveries.apply(super::site::PIPELINE, false).await.unwrap();
+    process.append(0, (0..8).map(event).collect()).await;
+    process.append(1, vec![event(8)]).await;
+    process.deliveries.flush("d").await.unwrap();
+    assert_eq!(process.table_ids(&site).await, [0, 1, 5, 6, 7, 8]);
+    let described = process.deliveries.describe("d").await.unwrap();
+    assert_eq!((described.state, described.totals.lost, described.totals.records), (State::Running, 3, 6));
+    let verified = process.deliveries.verify("d").await.unwrap();
+    assert!(verified.faults.len() == 1 && verified.faults[0].contains("3 records were lost"), "{:?}", verified.faults);
 }

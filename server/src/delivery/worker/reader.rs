@@ -9,13 +9,14 @@ use bytes::Bytes;
 use millrace_storage::lake::convert::Converter;
 use millrace_storage::lake::row::{Cause, Row, SetAside};
 use millrace_storage::lake::schema::TableSchema;
-use millrace_storage::log::{Log, Offset, ReadLimit, Record, ShardId, ShardKey};
+use millrace_storage::log::{self, Log, Offset, ReadLimit, Record, ShardId, ShardKey};
 use millrace_storage::meta::keys::Totals;
 use tokio::sync::Semaphore;
 
 use super::chunk::{Chunk, Content};
 use crate::delivery::budget::{Budget, Reservation};
 use crate::delivery::metrics::WorkerMetrics;
+use crate::delivery::settings::CorruptBlocks;
 use crate::error::{Error, Kind, Result};
 use crate::transform::{Chain, Outcome};
 
@@ -67,6 +68,7 @@ pub(crate) struct Reader {
     /// As many conversions at once as there are cores.
     pub(crate) conversions: Arc<Semaphore>,
     pub(crate) chain: Chain,
+    pub(crate) corrupt_blocks: CorruptBlocks,
     pub(crate) metrics: WorkerMetrics,
 }
 
@@ -137,11 +139,14 @@ impl Reader {
         }
     }
 
-    /// The records, and how many before the first of them were trimmed unread.
+    /// The records, and how many before the first of them are lost: trimmed unread, or in a corrupt block that is skipped.
     async fn fetch(&self, key: ShardKey, offsets: &Range<Offset>, bytes_max: usize) -> Result<(Vec<Record>, u64)> {
         let wanted = usize::try_from(offsets.end.since(offsets.start)).unwrap_or(usize::MAX);
         let limit = ReadLimit { records_max: wanted.min(CHUNK_RECORDS_MAX), bytes_max };
-        let mut records = self.log.read(key, offsets.start, limit).await?;
+        let mut records = match self.log.read(key, offsets.start, limit).await {
+            Ok(records) => records,
+            Err(error) => return self.skip(key, offsets, error),
+        };
         records.retain(|record| record.offset < offsets.end);
         let first = match records.first() {
             Some(record) => record.offset,
@@ -157,6 +162,16 @@ impl Reader {
             return Err(Error::new(Kind::Internal, words));
         }
         Ok((records, lost))
+    }
+
+    /// Passes a corrupt block by, if that is the policy: its records are lost, and told as such.
+    fn skip(&self, key: ShardKey, offsets: &Range<Offset>, error: log::Error) -> Result<(Vec<Record>, u64)> {
+        let next = error.next_readable().filter(|next| *next > offsets.start);
+        let (CorruptBlocks::Skip, Some(next)) = (self.corrupt_blocks, next) else { return Err(error.into()) };
+        let to = next.min(offsets.end);
+        let (delivery, from, lost) = (&self.delivery, offsets.start, to.since(offsets.start));
+        tracing::error!(delivery, %key, %from, %to, lost, %error, "records that the disk lost are passed by");
+        Ok((Vec::new(), lost))
     }
 
     fn convert(
