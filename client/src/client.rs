@@ -27,6 +27,8 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub struct Client {
     endpoint: Arc<str>,
+    /// For connections beside the shared one.
+    connector: Endpoint,
     channel: Channel,
 }
 
@@ -42,15 +44,15 @@ impl Client {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::invalid("a client must be made inside a tokio runtime"));
         }
-        let channel = parse(&endpoint)?
+        let connector = parse(&endpoint)?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .connect_lazy();
-        Ok(Self { endpoint: endpoint.into(), channel })
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let channel = connector.connect_lazy();
+        Ok(Self { endpoint: endpoint.into(), connector, channel })
     }
 
     /// A client of the server that the environment variable `MILLRACE_ENDPOINT` names, else of [`DEFAULT_ENDPOINT`].
@@ -123,9 +125,7 @@ impl Client {
 
     /// A member of a consumer group of a stream, with default settings. The group comes into being with its first member.
     pub fn group_consumer(&self, stream: impl Into<String>, group: impl Into<String>) -> GroupConsumer {
-        let groups = v1::group_service_client::GroupServiceClient::new(self.channel.clone())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX);
-        GroupConsumer::new(groups, self.records(), stream.into(), group.into())
+        GroupConsumer::new(Connector(self.connector.clone()), stream.into(), group.into())
     }
 
     /// The control plane: streams, consumer groups, deliveries, tables.
@@ -147,9 +147,28 @@ impl Client {
     }
 
     fn records(&self) -> v1::record_service_client::RecordServiceClient<Channel> {
-        v1::record_service_client::RecordServiceClient::new(self.channel.clone())
+        records(self.channel.clone())
+    }
+}
+
+fn records(channel: Channel) -> v1::record_service_client::RecordServiceClient<Channel> {
+    v1::record_service_client::RecordServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Opens connections of its own: for calls that must not wait behind others, and for more calls than one connection has.
+#[derive(Debug, Clone)]
+pub(crate) struct Connector(Endpoint);
+
+impl Connector {
+    pub(crate) fn records(&self) -> v1::record_service_client::RecordServiceClient<Channel> {
+        records(self.0.connect_lazy())
+    }
+
+    pub(crate) fn groups(&self) -> v1::group_service_client::GroupServiceClient<Channel> {
+        v1::group_service_client::GroupServiceClient::new(self.0.connect_lazy())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 

@@ -14,4 +14,5 @@ mod exports;
 mod subscribe;
 mod groups;
 mod reshard;
+mod aggregates;
 mod deploy;

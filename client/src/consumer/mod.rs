@@ -8,6 +8,7 @@ mod subscription;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::{ChildShard, GetRequest};
@@ -35,6 +36,8 @@ use crate::{Admin, Error, Kind, Record, Result};
 pub struct Consumer {
     records: RecordServiceClient<Channel>,
     admin: Admin,
+    /// Whose out quota reading takes; empty for that of all readers without a name.
+    name: Arc<str>,
 }
 
 /// Records of one shard, read at once.
@@ -53,7 +56,15 @@ pub struct Page {
 
 impl Consumer {
     pub(crate) fn new(records: RecordServiceClient<Channel>, admin: Admin) -> Self {
-        Self { records, admin }
+        Self { records, admin, name: "".into() }
+    }
+
+    /// The same reader under a name: it has an out quota of its own on each shard, so that no other reader slows it. A name
+    /// is 1 to 128 of `a-z A-Z 0-9 _ . -`; all who read under it share the quota.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Reads one shard once: up to 10,000 records and 10 MiB.
@@ -69,10 +80,27 @@ impl Consumer {
     /// # Errors
     /// As [`Self::get`].
     pub async fn get_at_most(&self, stream: &str, shard: u32, position: Position, records_max: u32) -> Result<Page> {
-        let position = Some(position.into());
-        let request = GetRequest { stream: stream.to_owned(), shard, position, records_max, ..GetRequest::default() };
+        self.read(GetRequest { shard, records_max, ..self.request(stream, position) }).await
+    }
+
+    /// As [`Self::get`]; where nothing is left to read, the server waits so long for a record: at most 30 s. The page may be
+    /// empty all the same.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn get_waiting(&self, stream: &str, shard: u32, position: Position, wait: Duration) -> Result<Page> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        self.read(GetRequest { shard, wait_ms, ..self.request(stream, position) }).await
+    }
+
+    fn request(&self, stream: &str, position: Position) -> GetRequest {
+        let (position, consumer) = (Some(position.into()), self.name.to_string());
+        GetRequest { stream: stream.to_owned(), position, consumer, ..GetRequest::default() }
+    }
+
+    async fn read(&self, request: GetRequest) -> Result<Page> {
+        let (name, shard): (Arc<str>, _) = (request.stream.as_str().into(), request.shard);
         let response = self.records.clone().get(request).await?.into_inner();
-        let name: Arc<str> = stream.into();
         Ok(Page {
             records: response.records.into_iter().map(|record| Record::from_wire(&name, shard, record)).collect(),
             next_offset: response.next_offset,
@@ -93,7 +121,7 @@ impl Consumer {
     /// calls that a connection may have; spread such a stream over clients by [`Self::subscribe_shard`].
     pub async fn subscribe(&self, stream: &str, position: Position) -> Result<Subscription> {
         let shards = self.admin.describe_stream(stream).await?.shards;
-        Subscription::of_stream(&self.records, stream, &shards, position)
+        Subscription::of_stream((&self.records, &self.name), stream, &shards, position)
     }
 
     /// As [`Self::subscribe`], for one shard; it ends where the shard was split or merged.
@@ -104,6 +132,6 @@ impl Consumer {
         let shards = self.admin.describe_stream(stream).await?.shards;
         let missing = || Error::new(Kind::NotFound, format!("stream \"{stream}\" has no shard {shard}"));
         let shard = shards.iter().find(|described| described.shard == shard).ok_or_else(missing)?;
-        Ok(Subscription::of_shard(&self.records, stream, shard, position))
+        Ok(Subscription::of_shard((&self.records, &self.name), stream, shard, position))
     }
 }

@@ -27,12 +27,12 @@ pub(super) enum Push {
 
 /// Batches of the shard's records from a position on, until it ends; an error is the last item.
 pub(super) fn pushes(
-    records: RecordServiceClient<Channel>,
+    (records, consumer): (RecordServiceClient<Channel>, Arc<str>),
     stream: Arc<str>,
     shard: u32,
     position: Position,
 ) -> impl Stream<Item = Result<Push>> + Send {
-    let cursor = Cursor { records, stream, shard, position, call: None, end: None, ended: false, delays: None };
+    let cursor = Cursor { records, consumer, stream, shard, position, call: None, end: None, ended: false, delays: None };
     futures::stream::try_unfold(cursor, |mut cursor| async move {
         if cursor.ended {
             return Ok(None);
@@ -44,6 +44,7 @@ pub(super) fn pushes(
 
 struct Cursor {
     records: RecordServiceClient<Channel>,
+    consumer: Arc<str>,
     stream: Arc<str>,
     shard: u32,
     /// Where to go on.
@@ -84,7 +85,7 @@ impl Cursor {
         let call = match &mut self.call {
             Some(call) => call,
             none => none
-                .insert(self.records.subscribe(request(&self.stream, self.shard, self.position)).await?.into_inner()),
+                .insert(self.records.subscribe(request(&self.stream, &self.consumer, self.shard, self.position)).await?.into_inner()),
         };
         let ended = || Error::new(Kind::Unavailable, "the server ended the subscription");
         call.message().await?.ok_or_else(ended)
@@ -109,9 +110,9 @@ impl Cursor {
     }
 }
 
-fn request(stream: &str, shard: u32, position: Position) -> SubscribeRequest {
-    let position = Some(position.into());
-    SubscribeRequest { stream: stream.to_owned(), shard: Some(shard), position, ..SubscribeRequest::default() }
+fn request(stream: &str, consumer: &str, shard: u32, position: Position) -> SubscribeRequest {
+    let (stream, consumer) = (stream.to_owned(), consumer.to_owned());
+    SubscribeRequest { stream, shard: Some(shard), position: Some(position.into()), consumer }
 }
 
 fn delays() -> ExponentialBackoff {

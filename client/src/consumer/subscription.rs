@@ -26,6 +26,7 @@ pub(super) const SHARDS_MAX: usize = 200;
 /// and that was split or merged.
 pub struct Subscription {
     records: RecordServiceClient<Channel>,
+    consumer: Arc<str>,
     stream: Arc<str>,
     pushes: SelectAll<BoxStream<'static, Result<Push>>>,
     /// `None` where one shard alone is read.
@@ -37,20 +38,20 @@ pub struct Subscription {
 impl Subscription {
     /// Reads a stream's shards and those that they become.
     pub(super) fn of_stream(
-        records: &RecordServiceClient<Channel>,
+        reader: (&RecordServiceClient<Channel>, &Arc<str>),
         stream: &str,
         shards: &[v1::Shard],
         position: Position,
     ) -> Result<Self> {
         let (lineage, ready) = Lineage::begin(shards, position);
-        let mut subscription = Self::new(records, stream, Some(lineage));
+        let mut subscription = Self::new(reader, stream, Some(lineage));
         subscription.follow(ready)?;
         Ok(subscription)
     }
 
     /// Reads one shard to its end.
     pub(super) fn of_shard(
-        records: &RecordServiceClient<Channel>,
+        reader: (&RecordServiceClient<Channel>, &Arc<str>),
         stream: &str,
         shard: &v1::Shard,
         position: Position,
@@ -60,18 +61,18 @@ impl Subscription {
             Position::Latest => Position::Offset(shard.next_offset),
             position => position,
         };
-        let mut subscription = Self::new(records, stream, None);
+        let mut subscription = Self::new(reader, stream, None);
         subscription.push(shard.shard, position);
         subscription
     }
 
-    fn new(records: &RecordServiceClient<Channel>, stream: &str, lineage: Option<Lineage>) -> Self {
-        let (records, stream) = (records.clone(), stream.into());
-        Self { records, stream, pushes: SelectAll::new(), lineage, ready: VecDeque::new(), failed: false }
+    fn new(reader: (&RecordServiceClient<Channel>, &Arc<str>), stream: &str, lineage: Option<Lineage>) -> Self {
+        let (records, consumer, stream) = (reader.0.clone(), Arc::clone(reader.1), stream.into());
+        Self { records, consumer, stream, pushes: SelectAll::new(), lineage, ready: VecDeque::new(), failed: false }
     }
 
     fn push(&mut self, shard: u32, position: Position) {
-        let pushes = shard::pushes(self.records.clone(), Arc::clone(&self.stream), shard, position);
+        let pushes = shard::pushes((self.records.clone(), Arc::clone(&self.consumer)), Arc::clone(&self.stream), shard, position);
         self.pushes.push(pushes.boxed());
     }
 

@@ -71,7 +71,7 @@ impl Membership {
     pub(super) fn of_nobody(client: &crate::Client) -> Self {
         let (time, none) = (Duration::from_secs(1), String::new());
         let times = Times { lease_ttl: time, heartbeat_interval: time };
-        let groups = client.group_consumer("s", "g").calls.groups;
+        let groups = client.group_consumer("s", "g").connector.groups();
         Self { groups, stream: none.clone(), group: none.clone(), member: none, times }
     }
 

@@ -6,6 +6,7 @@
 //! can no longer note anything, whatever it was in the middle of.
 
 mod settings;
+mod connections;
 mod membership;
 mod batch;
 mod reader;
@@ -17,14 +18,11 @@ mod tests;
 use std::fmt::Display;
 use std::future::Future;
 
-use millrace_proto::v1::group_service_client::GroupServiceClient;
-use millrace_proto::v1::record_service_client::RecordServiceClient;
-use tonic::transport::Channel;
-
 pub use batch::GroupBatch;
 pub use settings::{Checkpointing, GroupSettings};
 
 use crate::Result;
+use crate::client::Connector;
 
 /// A member of a consumer group, before it runs.
 ///
@@ -48,24 +46,12 @@ pub struct GroupConsumer {
     stream: String,
     group: String,
     settings: GroupSettings,
-    calls: Calls,
-}
-
-/// The services that a member calls.
-#[derive(Debug, Clone)]
-struct Calls {
-    groups: GroupServiceClient<Channel>,
-    records: RecordServiceClient<Channel>,
+    connector: Connector,
 }
 
 impl GroupConsumer {
-    pub(crate) fn new(
-        groups: GroupServiceClient<Channel>,
-        records: RecordServiceClient<Channel>,
-        stream: String,
-        group: String,
-    ) -> Self {
-        Self { stream, group, settings: GroupSettings::default(), calls: Calls { groups, records } }
+    pub(crate) fn new(connector: Connector, stream: String, group: String) -> Self {
+        Self { stream, group, settings: GroupSettings::default(), connector }
     }
 
     /// The same consumer with other settings.

@@ -12,10 +12,11 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::GroupBatch;
+use super::connections::Connections;
 use super::membership::{LeaseId, Membership};
 use super::settings::GroupSettings;
 use super::worker::{Order, Worker, is_stale};
-use super::{Calls, GroupConsumer};
+use super::GroupConsumer;
 use crate::{Error, Kind, Result};
 
 pub(super) async fn run<H, F, E>(consumer: GroupConsumer, shutdown: impl Future<Output = ()>, handler: H) -> Result<()>
@@ -24,7 +25,9 @@ where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Display + Send + 'static,
 {
-    let GroupConsumer { stream, group, settings, calls } = consumer;
+    let GroupConsumer { stream, group, settings, connector } = consumer;
+    // Heartbeats have a connection of their own: they must not wait behind records.
+    let groups = connector.groups();
     let (settings, handler) = (Arc::new(settings), Arc::new(handler));
     let mut shutdown = pin!(shutdown);
     let mut delays = settings.delays();
@@ -32,12 +35,13 @@ where
         let joined = tokio::select! {
             biased;
             () = &mut shutdown => return Ok(()),
-            joined = Membership::join(calls.groups.clone(), &stream, &group, &settings) => joined,
+            joined = Membership::join(groups.clone(), &stream, &group, &settings) => joined,
         };
         let lost = match joined {
             Ok(membership) => {
                 delays = settings.delays();
-                let member = Member::start(membership, calls.clone(), Arc::clone(&settings), Arc::clone(&handler));
+                let connections = Connections::new(connector.clone());
+                let member = Member::start(membership, connections, Arc::clone(&settings), Arc::clone(&handler));
                 match member.live(shutdown.as_mut()).await? {
                     Left::Shutdown => return Ok(()),
                     Left::Lost(error) => error,
@@ -65,7 +69,7 @@ enum Left {
 /// A member with its workers.
 struct Member<H> {
     membership: Arc<Membership>,
-    calls: Calls,
+    connections: Connections,
     settings: Arc<GroupSettings>,
     handler: Arc<H>,
     heartbeats: mpsc::Receiver<Result<HeartbeatResponse>>,
@@ -77,6 +81,8 @@ struct Member<H> {
 
 struct Handle {
     epoch: u64,
+    /// Of its connection.
+    place: usize,
     abort: AbortHandle,
     orders: watch::Sender<Order>,
 }
@@ -87,13 +93,13 @@ where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: Display + Send + 'static,
 {
-    fn start(membership: Membership, calls: Calls, settings: Arc<GroupSettings>, handler: Arc<H>) -> Self {
+    fn start(membership: Membership, connections: Connections, settings: Arc<GroupSettings>, handler: Arc<H>) -> Self {
         let membership = Arc::new(membership);
         let (sender, heartbeats) = mpsc::channel(1);
         let mut pulse = JoinSet::new();
         pulse.spawn(beat(Arc::clone(&membership), sender));
         let (work, workers) = (JoinSet::new(), HashMap::new());
-        Self { membership, calls, settings, handler, heartbeats, work, workers, _pulse: pulse }
+        Self { membership, connections, settings, handler, heartbeats, work, workers, _pulse: pulse }
     }
 
     async fn live<S: Future<Output = ()>>(mut self, mut shutdown: Pin<&mut S>) -> Result<Left> {
@@ -141,6 +147,7 @@ where
             let keeps = leases.iter().any(|lease| lease.shard == *shard && lease.epoch == worker.epoch);
             if !keeps {
                 worker.abort.abort();
+                self.connections.give_back(worker.place);
             }
             keeps
         });
@@ -148,17 +155,18 @@ where
 
     fn begin(&mut self, lease: &Lease) -> &Handle {
         let (orders, told) = watch::channel(Order::Work);
+        let (place, records) = self.connections.take();
         let worker = Worker {
             lease: LeaseId { shard: lease.shard, epoch: lease.epoch },
             from: lease.checkpoint.unwrap_or_default(),
-            records: self.calls.records.clone(),
+            records,
             membership: Arc::clone(&self.membership),
             settings: Arc::clone(&self.settings),
             handler: Arc::clone(&self.handler),
             orders: told,
         };
         let abort = self.work.spawn(worker.run());
-        let handle = Handle { epoch: lease.epoch, abort, orders };
+        let handle = Handle { epoch: lease.epoch, place, abort, orders };
         self.workers.entry(lease.shard).insert_entry(handle).into_mut()
     }
 

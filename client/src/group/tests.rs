@@ -17,9 +17,9 @@ fn at(offset: u64, sub: u32) -> GroupOffset {
 }
 
 fn cursor(from: GroupOffset, deaggregate: bool) -> Cursor {
-    let calls = Client::connect("127.0.0.1:1").unwrap().group_consumer("s", "g").calls;
+    let connector = Client::connect("127.0.0.1:1").unwrap().group_consumer("s", "g").connector;
     Cursor {
-        records: calls.records,
+        records: connector.records(),
         stream: "s".into(),
         group: "g".to_owned(),
         shard: 0,

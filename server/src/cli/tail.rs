@@ -41,6 +41,9 @@ pub(super) struct TailArgs {
     /// Take aggregates of the Kinesis Producer Library apart into their records. A group's member always does.
     #[arg(long)]
     deaggregate: bool,
+    /// Read under this name, on an out quota of its own.
+    #[arg(long, value_name = "NAME", conflicts_with = "group")]
+    consumer: Option<String>,
     /// Only this shard; otherwise all, in no order between them.
     #[arg(long)]
     shard: Option<u32>,
@@ -99,7 +102,7 @@ pub(super) async fn run(args: TailArgs, endpoint: &Endpoint) -> Result<()> {
     if let Some(group) = &args.group {
         return member::run(&args, group, endpoint).await;
     }
-    let consumer = endpoint.client()?.consumer();
+    let consumer = endpoint.client()?.consumer().named(args.consumer.as_deref().unwrap_or_default());
     let From(position) = args.from;
     let mut records = match args.shard {
         Some(shard) => consumer.subscribe_shard(&args.stream, shard, position).await?,

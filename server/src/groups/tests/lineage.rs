@@ -1,5 +1,7 @@
 //! Resharded streams: children wait for their parents.
 
+use millrace_storage::time::Timestamp;
+
 use super::*;
 
 #[tokio::test]
@@ -69,4 +71,17 @@ async fn a_reset_to_the_oldest_begins_with_the_parents_again() {
     world.groups.reset(&stream(), &group(), Position::TrimHorizon).await.unwrap();
     assert_eq!(world.held("a").await, [0]);
     assert_eq!(*world.checkpoint("a", child, 2).await.unwrap_err().kind(), Kind::StaleLease);
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_shard_goes_when_the_stream_has_it_no_more() {
+    let world = World::new(1).await;
+    world.put(0, 2).await;
+    world.join("a").await;
+    world.streams.split_shard(&stream(), ShardId(0), None).await.unwrap();
+    let later = Timestamp(Timestamp::now().as_millis() + 48 * 3_600_000);
+    world.streams.retain(later).await.unwrap();
+    world.groups.tick().await;
+    assert_eq!(world.held("a").await, [1, 2]);
+    assert_eq!(world.meta.scan(b"group-checkpoint/").await.unwrap().len(), 2);
 }

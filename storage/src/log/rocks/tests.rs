@@ -225,6 +225,20 @@ async fn a_reader_of_old_data_leaves_the_tail_in_memory() {
     assert_eq!((after.cache_misses, after.cache_hits), (15, 5));
 }
 
+/// However many read the tail, and old blocks while they are at hand: its records are slices of one block.
+#[tokio::test]
+async fn readers_share_the_bytes_of_a_block() {
+    let files = folder();
+    for tail_cache_bytes_max in [0, 1 << 20] {
+        let settings = LogSettings { tail_cache_bytes_max, ..LogSettings::new(files.path()) };
+        let log = RocksLog::open(settings).expect("open");
+        put(&log, shard(1, 0), vec![random(1_000)]).await;
+        let one = read_all(&log, shard(1, 0), Offset::ZERO, ALL).await;
+        let other = read_all(&log, shard(1, 0), Offset::ZERO, ALL).await;
+        assert_eq!(one.last().map(|record| record.data.as_ptr()), other.last().map(|record| record.data.as_ptr()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_beside_trims_and_a_deletion_do_not_fail() {
     let files = folder();
