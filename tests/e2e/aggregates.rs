@@ -48,23 +48,22 @@ async fn packed_records_are_records_again_for_sql_for_groups_and_for_readers() {
     // A member of a group is given user records, in their order, each once.
     let (sender, seen) = std::sync::mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let member = client.group_consumer("events", "g").run(
-        async { drop(stopped.await) },
-        move |batch| {
-            let sender = sender.clone();
-            async move {
-                for record in batch.records() {
-                    let sent = sender.send((record.shard, record.offset, record.sub_sequence, record.data.clone()));
-                    sent.map_err(|_| "the test is over")?;
-                }
-                Ok::<_, &str>(())
+    let member = client.group_consumer("events", "g").run(async { drop(stopped.await) }, move |batch| {
+        let sender = sender.clone();
+        async move {
+            for record in batch.records() {
+                let sent = sender.send((record.shard, record.offset, record.sub_sequence, record.data.clone()));
+                sent.map_err(|_| "the test is over")?;
             }
-        },
-    );
+            Ok::<_, &str>(())
+        }
+    });
     let member = tokio::spawn(member);
     let admin = client.admin();
     wait::until("the group to have processed all", DEADLINE, || {
-        let group = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(admin.describe_group("events", "g")));
+        let group = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(admin.describe_group("events", "g"))
+        });
         group.ok().filter(|group| group.lag_records == 0).map(drop)
     });
     drop(stop);
@@ -74,7 +73,8 @@ async fn packed_records_are_records_again_for_sql_for_groups_and_for_readers() {
     let places: BTreeSet<_> = seen.iter().map(|(shard, offset, sub, _)| (*shard, *offset, *sub)).collect();
     assert_eq!(places.len(), seen.len(), "each record has a place of its own");
     for shard in 0..2 {
-        let of_shard: Vec<_> = seen.iter().filter(|(of, ..)| *of == shard).map(|(_, offset, sub, _)| (*offset, *sub)).collect();
+        let of_shard: Vec<_> =
+            seen.iter().filter(|(of, ..)| *of == shard).map(|(_, offset, sub, _)| (*offset, *sub)).collect();
         assert!(of_shard.is_sorted(), "shard {shard} came in order");
     }
 

@@ -32,7 +32,8 @@ pub(super) fn pushes(
     shard: u32,
     position: Position,
 ) -> impl Stream<Item = Result<Push>> + Send {
-    let cursor = Cursor { records, consumer, stream, shard, position, call: None, end: None, ended: false, delays: None };
+    let cursor =
+        Cursor { records, consumer, stream, shard, position, call: None, end: None, ended: false, delays: None };
     futures::stream::try_unfold(cursor, |mut cursor| async move {
         if cursor.ended {
             return Ok(None);
@@ -84,8 +85,12 @@ impl Cursor {
     async fn receive(&mut self) -> Result<SubscribeResponse> {
         let call = match &mut self.call {
             Some(call) => call,
-            none => none
-                .insert(self.records.subscribe(request(&self.stream, &self.consumer, self.shard, self.position)).await?.into_inner()),
+            none => none.insert(
+                self.records
+                    .subscribe(request(&self.stream, &self.consumer, self.shard, self.position))
+                    .await?
+                    .into_inner(),
+            ),
         };
         let ended = || Error::new(Kind::Unavailable, "the server ended the subscription");
         call.message().await?.ok_or_else(ended)

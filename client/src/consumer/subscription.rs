@@ -72,7 +72,12 @@ impl Subscription {
     }
 
     fn push(&mut self, shard: u32, position: Position) {
-        let pushes = shard::pushes((self.records.clone(), Arc::clone(&self.consumer)), Arc::clone(&self.stream), shard, position);
+        let pushes = shard::pushes(
+            (self.records.clone(), Arc::clone(&self.consumer)),
+            Arc::clone(&self.stream),
+            shard,
+            position,
+        );
         self.pushes.push(pushes.boxed());
     }
 

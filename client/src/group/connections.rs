@@ -51,7 +51,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_has_so_many_shards_and_the_next_another() {
-        let mut connections = Connections::new(Client::connect("127.0.0.1:1").unwrap().group_consumer("s", "g").connector);
+        let mut connections =
+            Connections::new(Client::connect("127.0.0.1:1").unwrap().group_consumer("s", "g").connector);
         let places: Vec<usize> = (0..SHARDS_MAX).map(|_| connections.take().0).collect();
         assert_eq!((places, connections.open.len()), ((0..SHARDS_MAX).collect(), 1));
         connections.take();

@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::GroupConsumer;
 use super::batch::GroupBatch;
 use super::connections::Connections;
 use super::membership::{LeaseId, Membership};
 use super::settings::GroupSettings;
 use super::worker::{Order, Worker, is_stale};
-use super::GroupConsumer;
 use crate::{Error, Kind, Result};
 
 pub(super) async fn run<H, F, E>(consumer: GroupConsumer, shutdown: impl Future<Output = ()>, handler: H) -> Result<()>
