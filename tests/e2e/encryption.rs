@@ -149,6 +149,33 @@ fn encryption_is_switched_and_rotated_and_everything_stays_readable() {
 }
 
 #[test]
+fn a_kill_in_a_rotation_leaves_the_old_key_or_the_new_one() {
+    for (moment, version) in [("before", 1), ("after", 2)] {
+        let folder = std::cell::RefCell::new(None);
+        let mut site = Site::start_with(|settings| {
+            let settings = with_keys(settings, ONE);
+            *folder.borrow_mut() = Some(settings.clone());
+            // The first change of the family is the creation.
+            settings.env("MILLRACE_FAILPOINT", format!("meta.data-key.{moment}:2"))
+        });
+        let settings = folder.into_inner().expect("the settings were seen");
+        let _said = site.run(&["stream", "create", "s", "--encryption", "on"]).ok();
+        put(&site, "s", "xyzzy", 0..50);
+        let _said = site.run(&["stream", "rotate-key", "s"]).failed();
+        site.server.restart_with(&settings);
+        assert_eq!(describe(&site, "s")["encryption"]["key_version"], version, "{moment}");
+        put(&site, "s", "xyzzy", 50..100);
+        site.server.kill();
+        site.server.restart();
+        assert_eq!(tailed(&site, "s", 100).matches("xyzzy-data-").count(), 100, "{moment}");
+        let _said = site.run(&["stream", "rotate-key", "s"]).ok();
+        put(&site, "s", "xyzzy", 100..150);
+        assert_eq!(tailed(&site, "s", 150).matches("xyzzy-data-").count(), 150, "{moment}");
+        assert_eq!(holding(&site.settings.data_dir, "xyzzy"), [] as [PathBuf; 0], "{moment}");
+    }
+}
+
+#[test]
 fn without_a_master_key_no_stream_is_encrypted() {
     let site = Site::start();
     for arguments in [&["stream", "create", "s", "--encryption", "on"][..], &["stream", "rewrap-keys"]] {
