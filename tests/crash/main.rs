@@ -3,4 +3,5 @@
 mod ledger;
 mod producer;
 mod kills;
+mod matrix;
 mod store_faults;

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::wait;
 
@@ -151,6 +151,33 @@ impl Server {
         self.restart();
     }
 
+    /// As [`Self::restart_with`], for a server that may die while it starts; false when it did.
+    #[must_use]
+    pub fn try_restart_with(&mut self, settings: &ServerSettings) -> bool {
+        self.settings = settings.clone();
+        let started = try_spawn(settings);
+        if let Ok(started) = started {
+            (self.process, self.grpc, self.http) = started;
+            return true;
+        }
+        false
+    }
+
+    /// Waits until the process ended by itself; false when it still runs at the deadline.
+    ///
+    /// # Panics
+    /// When its state cannot be asked for.
+    #[must_use]
+    pub fn dies_before(&mut self, deadline: Instant) -> bool {
+        while self.process.0.try_wait().expect("the process is ours").is_none() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
     /// Sends SIGTERM and waits for the drained exit.
     ///
     /// # Panics
@@ -215,6 +242,14 @@ fn log_path(data_dir: &Path) -> PathBuf {
 }
 
 fn spawn(settings: &ServerSettings) -> (Process, String, String) {
+    try_spawn(settings).unwrap_or_else(|status| {
+        let log = fs::read_to_string(log_path(&settings.data_dir)).unwrap_or_default();
+        panic!("the server exited at start with {status}:\n{log}");
+    })
+}
+
+/// The status of a server that did not come up.
+fn try_spawn(settings: &ServerSettings) -> Result<(Process, String, String), ExitStatus> {
     fs::create_dir_all(&settings.data_dir).expect("the data folder can be made");
     let endpoints = settings.data_dir.join("endpoints.json");
     // The file of an earlier, killed run names ports that are gone.
@@ -230,13 +265,12 @@ fn spawn(settings: &ServerSettings) -> (Process, String, String) {
     let mut process = Process(child);
     let (grpc, http) = wait::until("the server to be ready", START_DEADLINE, || {
         if let Some(status) = process.0.try_wait().expect("the process is ours") {
-            let log = fs::read_to_string(log_path(&settings.data_dir)).unwrap_or_default();
-            panic!("the server exited at start with {status}:\n{log}");
+            return Some(Err(status));
         }
         let (grpc, http) = read_endpoints(&endpoints)?;
-        (http_get(&http, "/readyz")?.0 == 200).then_some((grpc, http))
-    });
-    (process, grpc, http)
+        (http_get(&http, "/readyz")?.0 == 200).then_some(Ok((grpc, http)))
+    })?;
+    Ok((process, grpc, http))
 }
 
 fn read_endpoints(path: &Path) -> Option<(String, String)> {
