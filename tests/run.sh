@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Passes all tests: builds the program, makes the Python environment of independent readers, runs every suite.
+# MILLRACE_CRASH_RUNS=1000 makes the sample of crashes the long suite (about half an hour).
 # Arguments go to cargo test, for example: ./tests/run.sh -p millrace-storage log::
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -12,6 +12,7 @@ mod store;
 mod encryption;
 mod exports;
 mod subscribe;
+mod idempotence;
 mod groups;
 mod reshard;
 mod aggregates;

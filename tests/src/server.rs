@@ -55,6 +55,19 @@ impl ServerSettings {
         self
     }
 
+    /// Listens for gRPC at one port over all restarts, so that clients find the server again.
+    ///
+    /// # Panics
+    /// When no port is free.
+    #[must_use]
+    pub fn on_fixed_port(self) -> Self {
+        // Below the ports that the system hands out, so that none of the clients' connections takes it meanwhile.
+        let ports = std::iter::repeat_with(|| rand::random_range(20_000..30_000_u16)).take(1000);
+        let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = ports.into_iter().find(free).expect("a free port");
+        self.env("MILLRACE_GRPC_LISTEN", format!("127.0.0.1:{port}"))
+    }
+
     fn command(&self) -> Command {
         let mut command = match &self.shell_prefix {
             None => Command::new(program()),
@@ -163,13 +176,16 @@ impl Server {
         false
     }
 
-    /// Waits until the process ended by itself; false when it still runs at the deadline.
+    /// Waits until the process ended by itself or `enough` says so; false when neither came before the deadline.
     ///
     /// # Panics
     /// When its state cannot be asked for.
     #[must_use]
-    pub fn dies_before(&mut self, deadline: Instant) -> bool {
+    pub fn dies_before(&mut self, deadline: Instant, enough: impl Fn(&Self) -> bool) -> bool {
         while self.process.0.try_wait().expect("the process is ours").is_none() {
+            if enough(self) {
+                return true;
+            }
             if Instant::now() > deadline {
                 return false;
             }

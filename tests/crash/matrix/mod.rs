@@ -8,7 +8,8 @@ mod checker;
 mod clients;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ use clients::Run;
 use history::History;
 
 /// Each failpoint, and how many times the server may come by before it dies there. See `millrace_storage::failpoint`.
-const FAILPOINTS: [(&str, u32); 30] = [
+const FAILPOINTS: [(&str, u32); 34] = [
     ("log.seal.before", 300),
     ("log.seal.after", 300),
     ("log.append.before", 200),
@@ -43,12 +44,17 @@ const FAILPOINTS: [(&str, u32); 30] = [
     ("meta.data-key.after", 4),
     ("meta.intent.before", 3),
     ("meta.intent.after", 3),
-    ("meta.batch.before", 2),
-    ("meta.batch.after", 2),
     ("meta.checkpoint.before", 2),
     ("meta.checkpoint.after", 2),
     ("meta.table.before", 2),
     ("meta.table.after", 2),
+    // What a sync was to keep is there in part, and the power is gone; or the sync fails. See `disk.c`.
+    ("disk.tear", 200),
+    ("disk.sectors", 200),
+    ("disk.fail", 200),
+    ("disk.tear", 20),
+    ("disk.sectors", 20),
+    ("disk.fail", 20),
     // At any moment.
     ("", 0),
     ("", 0),
@@ -93,7 +99,7 @@ async fn a_server_that_dies_anywhere_keeps_one_history() {
 
 async fn one_folder(plan: &[(&'static str, u32)], generator: &mut StdRng, tally: &mut Tally) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let settings = settings(folder.path(), generator);
+    let settings = settings(folder.path());
     let mut server = Server::start(&settings);
     let mut pipeline = Pipeline::new("events");
     (pipeline.buffer_size, pipeline.buffer_interval) = ("1MiB", "1s");
@@ -133,15 +139,11 @@ async fn one_folder(plan: &[(&'static str, u32)], generator: &mut StdRng, tally:
     assert!(server.stop().success(), "the drained server exits well");
 }
 
-fn settings(folder: &Path, generator: &mut StdRng) -> ServerSettings {
+fn settings(folder: &Path) -> ServerSettings {
     let key = folder.join("master.key");
     std::fs::write(&key, MASTER_KEY).expect("the test's folder can be written");
-    // Clients find a server that comes back at the same place. Below the ports that the system hands out, so that none of
-    // their connections takes it meanwhile.
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let port = std::iter::repeat_with(|| generator.random_range(20_000..30_000)).find(free).expect("a free port");
     ServerSettings::new(&folder.join("data"))
-        .env("MILLRACE_GRPC_LISTEN", format!("127.0.0.1:{port}"))
+        .on_fixed_port()
         .env("MILLRACE_STORE_URL", format!("file://{}", folder.join("lake").display()))
         .env("MILLRACE_STREAMS_RETENTION_MIN", "1s")
         .env("MILLRACE_STREAMS_RETENTION_INTERVAL", "200ms")
@@ -164,13 +166,37 @@ fn crash(
         server.kill();
         return;
     }
-    let failpoint = format!("{name}:{}", generator.random_range(1..=hits));
-    let started = server.try_restart_with(&settings.clone().env("MILLRACE_FAILPOINT", failpoint));
+    let at = generator.random_range(1..=hits);
+    let settings = match name.strip_prefix("disk.") {
+        Some(mode) => settings
+            .clone()
+            .env("LD_PRELOAD", disk(&settings.data_dir).display())
+            .env("MILLRACE_TEST_DISK", format!("{mode}:{at}:{}", generator.next_u32())),
+        None => settings.clone().env("MILLRACE_FAILPOINT", format!("{name}:{at}")),
+    };
+    let started = server.try_restart_with(&settings);
     let deadline = Instant::now() + REACH_MAX;
     // A server may die there while it starts.
-    let died = !started || server.dies_before(deadline);
+    let died = !started || server.dies_before(deadline, |server| name == "disk.fail" && has_failed(server));
     *(if died { &mut tally.at_failpoint } else { &mut tally.missed }).entry(name).or_default() += 1;
     server.kill();
+}
+
+/// The disk that fails, beside a data folder; built where it is not there yet.
+fn disk(data_dir: &Path) -> PathBuf {
+    let built = data_dir.with_file_name("disk.so");
+    if !built.exists() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("crash/matrix/disk.c");
+        let compiler =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&built, &source]).arg("-ldl").status();
+        assert!(compiler.expect("cc, which RocksDB needs too").success(), "disk.c does not compile");
+    }
+    built
+}
+
+/// Whether a write-ahead log's sync failed: that of the log stops all puts.
+fn has_failed(server: &Server) -> bool {
+    server.http_get("/metrics").1.lines().any(|line| line == "millrace_log_poisoned 1")
 }
 
 /// Reads all that is left, and checks the history against it, and the delivered table too.

@@ -33,6 +33,7 @@ Examples:
   tail -F app.log | millrace put logs
   millrace put flights flights.json --rate 500     at most 500 records a second
 
+Should the server be killed and come back meanwhile, what may have been stored is sent again and stored once.
 A line that lacks the key's field, or is no JSON object, gets a random key; the last line says how many.
 Exit code 1 when any record failed; the message names the first.")]
 pub(super) struct PutArgs {
