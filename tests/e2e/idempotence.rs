@@ -41,7 +41,11 @@ fn a_put_goes_on_over_killed_servers_and_stores_each_line_once() {
     let (stdout, stderr) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
     assert!(said.status.success(), "{stdout}\n{stderr}");
     let summary: serde_json::Value = serde_json::from_str(&stdout).expect("a summary");
-    assert_eq!((summary["records"].as_u64(), summary["failed"].as_u64()), (Some(u64::from(LINES)), Some(0)), "{stdout}");
+    assert_eq!(
+        (summary["records"].as_u64(), summary["failed"].as_u64()),
+        (Some(u64::from(LINES)), Some(0)),
+        "{stdout}"
+    );
     assert_eq!(site.count("events"), i64::from(LINES));
     assert_eq!(cli::sql_number(&site.server, "select count(distinct id) from events"), i64::from(LINES));
     site.flush("events");
