@@ -4,6 +4,8 @@
 //! whose process ended in the middle. Each holds `expected.json`: what every later build must find in it. An archive that is
 //! committed must never be made anew; `storage/fixtures/README.md` says when to add one.
 
+#![expect(clippy::print_stdout, reason = "a program for people: it names what it wrote")]
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
