@@ -58,9 +58,8 @@ pub fn repair(path: &Path, aside: Option<&Path>) -> Result<MetaRepair> {
     let plan = wal::repair::plan(path, wal::Framing::Plain, wal::repair::After::Drop).map_err(failed)?;
     let told = |damage: &wal::Damage| (damage.file.clone(), damage.at, damage.reason.to_owned());
     let repair = MetaRepair { damages: plan.damages.iter().map(told).collect(), commits: plan.records_lost };
-    match aside.filter(|_| !repair.damages.is_empty()) {
-        Some(aside) => plan.apply(aside).map_err(failed)?,
-        None => {}
+    if let Some(aside) = aside.filter(|_| !repair.damages.is_empty()) {
+        plan.apply(aside).map_err(failed)?;
     }
     Ok(repair)
 }
