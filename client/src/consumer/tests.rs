@@ -78,7 +78,7 @@ async fn children_are_read_when_their_parent_ended() {
     let asked: Vec<_> =
         fake.subscribes().into_iter().map(|request| (request.shard, request.position.unwrap().position)).collect();
     assert_eq!(asked[..2], [(Some(0), Some(Wire::Offset(20))), (Some(0), Some(Wire::Offset(12)))]);
-    assert!(asked.contains(&(Some(1), Some(trim_horizon.clone()))) && asked.contains(&(Some(2), Some(trim_horizon))));
+    assert!(asked.contains(&(Some(1), Some(trim_horizon))) && asked.contains(&(Some(2), Some(trim_horizon))));
 }
 
 #[tokio::test]

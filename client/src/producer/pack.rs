@@ -188,7 +188,7 @@ mod tests {
     fn no_packed_record_is_past_the_limit_and_large_ones_stay_in_their_place() {
         for limit in [300, 1_000, 51_200] {
             let map = shards(limit);
-            let size = |number: usize| if number % 7 == 0 { limit - 1 } else { number % 120 };
+            let size = |number: usize| if number.is_multiple_of(7) { limit - 1 } else { number % 120 };
             let records: Vec<_> = (0..200)
                 .map(|number| PutRecord::new("k", format!("{number:04}{}", "x".repeat(size(number).saturating_sub(5)))))
                 .collect();
