@@ -164,11 +164,12 @@ impl Server {
         self.restart();
     }
 
-    /// As [`Self::restart_with`], for a server that may die while it starts; false when it did.
+    /// As [`Self::restart_with`], for a server that may die while it starts; false when it did. One whose disk fails by then
+    /// is alive and never ready.
     #[must_use]
     pub fn try_restart_with(&mut self, settings: &ServerSettings) -> bool {
         self.settings = settings.clone();
-        let started = try_spawn(settings);
+        let started = try_spawn(settings, "/healthz");
         if let Ok(started) = started {
             (self.process, self.grpc, self.http) = started;
             return true;
@@ -258,14 +259,14 @@ fn log_path(data_dir: &Path) -> PathBuf {
 }
 
 fn spawn(settings: &ServerSettings) -> (Process, String, String) {
-    try_spawn(settings).unwrap_or_else(|status| {
+    try_spawn(settings, "/readyz").unwrap_or_else(|status| {
         let log = fs::read_to_string(log_path(&settings.data_dir)).unwrap_or_default();
         panic!("the server exited at start with {status}:\n{log}");
     })
 }
 
-/// The status of a server that did not come up.
-fn try_spawn(settings: &ServerSettings) -> Result<(Process, String, String), ExitStatus> {
+/// Waits until `probe` is answered well; or gives the status of a server that did not come up.
+fn try_spawn(settings: &ServerSettings, probe: &str) -> Result<(Process, String, String), ExitStatus> {
     fs::create_dir_all(&settings.data_dir).expect("the data folder can be made");
     let endpoints = settings.data_dir.join("endpoints.json");
     // The file of an earlier, killed run names ports that are gone.
@@ -284,7 +285,7 @@ fn try_spawn(settings: &ServerSettings) -> Result<(Process, String, String), Exi
             return Some(Err(status));
         }
         let (grpc, http) = read_endpoints(&endpoints)?;
-        (http_get(&http, "/readyz")?.0 == 200).then_some(Ok((grpc, http)))
+        (http_get(&http, probe)?.0 == 200).then_some(Ok((grpc, http)))
     })?;
     Ok((process, grpc, http))
 }

@@ -81,7 +81,7 @@ impl Window {
         let at = parts.sequences.partition_point(|known| known.sequence < new.sequence);
         parts.sequences.insert(at, new);
         let gone = parts.sequences.len().saturating_sub(sequences_max.max(1));
-        if let Some(last) = parts.sequences.drain(..gone).last() {
+        if let Some(last) = parts.sequences.drain(..gone).next_back() {
             parts.floor = last.sequence.saturating_add(1);
         }
         *self = parts.encode();

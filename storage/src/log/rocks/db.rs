@@ -25,6 +25,9 @@ pub(super) struct Db {
     path: PathBuf,
 }
 
+/// The windows of producers, and until when the forgotten ones were used.
+type FoundProducers = (Vec<(ProducerKey, Window)>, Option<Timestamp>);
+
 /// A failure of RocksDB that is not about one block.
 pub(super) fn storage(error: rocksdb::Error) -> Error {
     Error::Storage(error.into_string())
@@ -177,7 +180,7 @@ impl Db {
 
     /// All producers' windows, and until when the forgotten ones were used. A window that cannot be read counts as forgotten
     /// at `now`.
-    pub(super) fn producers(&self, now: Timestamp) -> Result<(Vec<(ProducerKey, Window)>, Option<Timestamp>)> {
+    pub(super) fn producers(&self, now: Timestamp) -> Result<FoundProducers> {
         let mut entries = self.rocks.raw_iterator_cf(self.producer());
         entries.seek_to_first();
         let (mut windows, mut forgotten_until) = (Vec::new(), None);
