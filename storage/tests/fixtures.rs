@@ -1,4 +1,5 @@
 //! Data that older builds wrote opens, and holds what they wrote. Each archive in `storage/fixtures` is such data.
+#![expect(clippy::unwrap_used, reason = "a test says by its panic what failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

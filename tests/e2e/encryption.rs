@@ -260,8 +260,9 @@ fn the_records_of_a_deleted_stream_do_not_open_from_a_copy_of_the_log() {
 
 #[test]
 fn objects_are_put_with_the_encryption_that_the_settings_tell() {
-    let customer_key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    let cases: [(&[(&str, &str)], &[(&str, &str)]); 4] = [
+    type Pairs = &'static [(&'static str, &'static str)];
+    const CUSTOMER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let cases: [(Pairs, Pairs); 4] = [
         (&[("ENCRYPTION", "sse-s3")], &[("x-amz-server-side-encryption", "AES256")]),
         (&[("ENCRYPTION", "sse-kms")], &[("x-amz-server-side-encryption", "aws:kms")]),
         (
@@ -273,10 +274,10 @@ fn objects_are_put_with_the_encryption_that_the_settings_tell() {
             ],
         ),
         (
-            &[("ENCRYPTION", "sse-c"), ("CUSTOMER_KEY", customer_key)],
+            &[("ENCRYPTION", "sse-c"), ("CUSTOMER_KEY", CUSTOMER_KEY)],
             &[
                 ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
-                ("x-amz-server-side-encryption-customer-key", customer_key),
+                ("x-amz-server-side-encryption-customer-key", CUSTOMER_KEY),
             ],
         ),
     ];
@@ -298,6 +299,6 @@ fn objects_are_put_with_the_encryption_that_the_settings_tell() {
                 assert_eq!(put.get(*name).map(String::as_str), Some(*value), "{settings:?}: {put:?}");
             }
         }
-        assert!(!site.server.log().contains(customer_key));
+        assert!(!site.server.log().contains(CUSTOMER_KEY));
     }
 }
