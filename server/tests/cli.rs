@@ -85,7 +85,7 @@ async fn a_stream_is_created_shown_changed_and_deleted() {
     assert!(site.fail(1, &["stream", "create", "flights"]).await.contains("flights"));
 
     let listed = site.succeed(&["stream", "list"]).await;
-    assert!(listed.starts_with("NAME") && listed.contains("flights  168h"), "{listed}");
+    assert!(listed.starts_with("NAME") && listed.contains("flights  2       168h"), "{listed}");
 
     let changed =
         site.json(&["stream", "update", "flights", "--in-bytes-per-second", "off", "--retention", "24h"]).await;

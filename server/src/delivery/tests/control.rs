@@ -81,7 +81,10 @@ async fn records_that_were_trimmed_unread_are_counted_as_lost() {
     assert_eq!((described.totals.records, described.totals.lost), (6, 4));
     assert_eq!(process.table_ids(&site).await, [8, 10, 12, 14, 16, 18]);
     let verified = process.deliveries.verify("d").await.unwrap();
-    assert_eq!(verified.faults, ["batch 1: 4 records were trimmed from the log before they were delivered"]);
+    assert_eq!(
+        verified.faults,
+        ["batch 1: 4 records were lost before they were delivered: trimmed, or in a corrupt block"]
+    );
     assert!(process.metrics.text().contains("millrace_delivery_lost_records_total{delivery=\"d\"} 4"));
 }
 
