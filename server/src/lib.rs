@@ -3,6 +3,7 @@
 //! The modules stand in the order of a record's way. Nothing here knows how bytes lie in RocksDB or in Parquet.
 
 pub mod error;
+mod complete;
 pub mod metrics;
 pub mod disk;
 pub mod config;

@@ -1,4 +1,5 @@
-//! `GroupService`: consumer groups.
+//! `GroupService`: consumer groups. Every change is completed, also for a caller that goes away: a member drops its calls
+//! where it stands when it loses a shard.
 
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use millrace_storage::meta::keys::group::{GroupStart, GroupValue};
 use tonic::{Request, Response, Status};
 
 use super::record::position;
+use super::stream::page_size_of;
+use crate::complete::complete;
 use crate::error::{Error, Result};
 use crate::groups::{
     Caller, GroupName, GroupOffset, GroupView, Groups, LeaseId, LeaseView, MemberId, MemberName, MemberView, ShardView,
@@ -18,8 +21,6 @@ use crate::streams::{Position, StreamName, Streams};
 
 /// Groups in one page where the caller does not say.
 const PAGE_SIZE_DEFAULT: u32 = 100;
-/// The most groups in one page.
-const PAGE_SIZE_MAX: u32 = 1000;
 
 #[derive(Debug)]
 pub(super) struct GroupHandler {
@@ -42,7 +43,9 @@ impl GroupService for GroupHandler {
         let v1::JoinGroupRequest { stream, group, member, member_name, position: begin } = request.into_inner();
         let caller = caller(stream, group, member)?;
         let begin = if begin.is_none() { Position::TrimHorizon } else { position(begin)? };
-        let joined = self.groups.join(&caller, MemberName::try_from(member_name)?, begin).await?;
+        let name = MemberName::try_from(member_name)?;
+        let groups = self.groups.clone();
+        let joined = complete("a join", async move { groups.join(&caller, name, begin).await }).await?;
         Ok(Response::new(v1::JoinGroupResponse {
             lease_ttl_ms: millis(joined.lease_ttl),
             heartbeat_interval_ms: millis(joined.heartbeat_interval),
@@ -65,7 +68,8 @@ impl GroupService for GroupHandler {
         request: Request<v1::LeaveGroupRequest>,
     ) -> Result<Response<v1::LeaveGroupResponse>, Status> {
         let v1::LeaveGroupRequest { stream, group, member } = request.into_inner();
-        self.groups.leave(&caller(stream, group, member)?).await?;
+        let (groups, caller) = (self.groups.clone(), caller(stream, group, member)?);
+        complete("a leave", async move { groups.leave(&caller).await }).await?;
         Ok(Response::new(v1::LeaveGroupResponse {}))
     }
 
@@ -77,7 +81,8 @@ impl GroupService for GroupHandler {
         let offset = offset.ok_or_else(|| Error::invalid("an offset is missing").in_field("offset"))?;
         let at = GroupOffset { offset: Offset(offset.offset), sub: offset.sub };
         let lease = LeaseId { shard: ShardId(shard), epoch };
-        self.groups.checkpoint(&caller(stream, group, member)?, lease, at).await?;
+        let (groups, caller) = (self.groups.clone(), caller(stream, group, member)?);
+        complete("a checkpoint", async move { groups.checkpoint(&caller, lease, at).await }).await?;
         Ok(Response::new(v1::CheckpointResponse {}))
     }
 
@@ -87,7 +92,8 @@ impl GroupService for GroupHandler {
     ) -> Result<Response<v1::ReleaseLeaseResponse>, Status> {
         let v1::ReleaseLeaseRequest { stream, group, member, shard, epoch } = request.into_inner();
         let lease = LeaseId { shard: ShardId(shard), epoch };
-        self.groups.release(&caller(stream, group, member)?, lease).await?;
+        let (groups, caller) = (self.groups.clone(), caller(stream, group, member)?);
+        complete("a release", async move { groups.release(&caller, lease).await }).await?;
         Ok(Response::new(v1::ReleaseLeaseResponse {}))
     }
 
@@ -105,15 +111,11 @@ impl GroupService for GroupHandler {
         request: Request<v1::ListGroupsRequest>,
     ) -> Result<Response<v1::ListGroupsResponse>, Status> {
         let v1::ListGroupsRequest { stream, page_size, page_token } = request.into_inner();
-        if page_size > PAGE_SIZE_MAX {
-            let message = format!("a page of {page_size} groups is past the limit of {PAGE_SIZE_MAX}");
-            return Err(Error::invalid(message).in_field("page_size").into());
-        }
+        let page_size = page_size_of(page_size, PAGE_SIZE_DEFAULT, "groups")?;
         let of = match stream.as_str() {
             "" => None,
             _ => Some(self.streams.get(&StreamName::try_from(stream)?)?.id()),
         };
-        let page_size = if page_size == 0 { PAGE_SIZE_DEFAULT } else { page_size } as usize;
         let mut groups = self.groups.list(of, after(page_token)?, page_size + 1);
         let more = groups.len() > page_size;
         groups.truncate(page_size);
@@ -129,8 +131,12 @@ impl GroupService for GroupHandler {
     ) -> Result<Response<v1::ResetGroupResponse>, Status> {
         let v1::ResetGroupRequest { stream, group, position: to } = request.into_inner();
         let (stream, group) = (StreamName::try_from(stream)?, GroupName::try_from(group)?);
-        self.groups.reset(&stream, &group, position(to)?).await?;
-        let view = self.groups.describe(&stream, &group).await?;
+        let (groups, to) = (self.groups.clone(), position(to)?);
+        let reset = async move {
+            groups.reset(&stream, &group, to).await?;
+            groups.describe(&stream, &group).await
+        };
+        let view = complete("a reset", reset).await?;
         Ok(Response::new(v1::ResetGroupResponse { group: Some(whole(view)) }))
     }
 
@@ -139,7 +145,8 @@ impl GroupService for GroupHandler {
         request: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
         let v1::DeleteGroupRequest { stream, group } = request.into_inner();
-        self.groups.delete(&StreamName::try_from(stream)?, &GroupName::try_from(group)?).await?;
+        let (groups, stream, group) = (self.groups.clone(), StreamName::try_from(stream)?, GroupName::try_from(group)?);
+        complete("a deletion", async move { groups.delete(&stream, &group).await }).await?;
         Ok(Response::new(v1::DeleteGroupResponse {}))
     }
 }

@@ -7,6 +7,7 @@ use millrace_proto::v1::stream_service_server::StreamService;
 use millrace_storage::log::ShardId;
 use tonic::{Request, Response, Status};
 
+use crate::complete::complete;
 use crate::error::Error;
 use crate::streams::{
     OverQuota, Resharded, Rewrapped, ShardState, StreamMode, StreamName, StreamOptions, StreamState, Streams,
@@ -99,7 +100,7 @@ impl StreamHandler {
     }
 }
 
-fn page_size_of(asked: u32, default: u32, noun: &str) -> Result<usize, Error> {
+pub(super) fn page_size_of(asked: u32, default: u32, noun: &str) -> Result<usize, Error> {
     if asked > PAGE_SIZE_MAX {
         let message = format!("a page of {asked} {noun} is past the limit of {PAGE_SIZE_MAX}");
         return Err(Error::invalid(message).in_field("page_size"));
@@ -180,7 +181,8 @@ impl StreamService for StreamHandler {
             hold_for_deliveries: request.hold_for_deliveries,
             encryption: request.encryption,
         };
-        let stream = self.streams.create(&name, &options).await?;
+        let streams = self.streams.clone();
+        let stream = complete("a creation", async move { streams.create(&name, &options).await }).await?;
         Ok(Response::new(v1::CreateStreamResponse { stream: Some(self.describe_all(&stream).await?) }))
     }
 
@@ -229,7 +231,8 @@ impl StreamService for StreamHandler {
             hold_for_deliveries: request.hold_for_deliveries,
             encryption: request.encryption,
         };
-        let stream = self.streams.update(&name, &options).await?;
+        let streams = self.streams.clone();
+        let stream = complete("an update", async move { streams.update(&name, &options).await }).await?;
         Ok(Response::new(v1::UpdateStreamResponse { stream: Some(self.describe_all(&stream).await?) }))
     }
 
@@ -283,7 +286,8 @@ impl StreamService for StreamHandler {
         request: Request<v1::DeleteStreamRequest>,
     ) -> Result<Response<v1::DeleteStreamResponse>, Status> {
         let name = StreamName::try_from(request.into_inner().name)?;
-        self.streams.delete(&name).await?;
+        let streams = self.streams.clone();
+        complete("a deletion", async move { streams.delete(&name).await }).await?;
         Ok(Response::new(v1::DeleteStreamResponse {}))
     }
 
@@ -292,7 +296,8 @@ impl StreamService for StreamHandler {
         request: Request<v1::RotateStreamKeyRequest>,
     ) -> Result<Response<v1::RotateStreamKeyResponse>, Status> {
         let name = StreamName::try_from(request.into_inner().name)?;
-        let stream = self.streams.rotate_key(&name).await?;
+        let streams = self.streams.clone();
+        let stream = complete("a rotation", async move { streams.rotate_key(&name).await }).await?;
         Ok(Response::new(v1::RotateStreamKeyResponse { stream: Some(self.describe_all(&stream).await?) }))
     }
 
@@ -300,7 +305,9 @@ impl StreamService for StreamHandler {
         &self,
         _: Request<v1::RewrapStreamKeysRequest>,
     ) -> Result<Response<v1::RewrapStreamKeysResponse>, Status> {
-        let Rewrapped { count, failures } = self.streams.rewrap_keys().await?;
+        let streams = self.streams.clone();
+        let rewrapped = complete("a rewrap", async move { streams.rewrap_keys().await }).await?;
+        let Rewrapped { count, failures } = rewrapped;
         let failures =
             failures.into_iter().map(|(stream, version, reason)| v1::RewrapFailure { stream, version, reason });
         Ok(Response::new(v1::RewrapStreamKeysResponse {

@@ -33,6 +33,7 @@ use super::options::{Rejected, StreamMode};
 use super::registry::{Streams, not_found};
 use super::state::StreamState;
 use super::topology::{Closed, ShardSpec, ShardState, Topology};
+use crate::complete::complete;
 use crate::error::{Error, Kind, Result};
 
 /// Between two looks at a meta store that does not say whether it stored a reshard.
@@ -108,14 +109,11 @@ impl Streams {
     /// Reshards in a task of its own: a caller that goes away must not leave it half done.
     pub(super) async fn ask(&self, stream: &StreamName, ask: Ask, by: By) -> Result<Resharded> {
         let (streams, stream) = (self.clone(), stream.clone());
-        let task = tokio::spawn(async move {
+        complete("a reshard", async move {
             let _turn = streams.changes().lock().await;
             streams.reshard(&stream, ask, by).await
-        });
-        match task.await {
-            Ok(outcome) => outcome,
-            Err(error) => Err(Error::new(Kind::Internal, format_args!("a reshard ended early: {error}"))),
-        }
+        })
+        .await
     }
 
     /// Reshards. The caller holds the turn to change streams.
