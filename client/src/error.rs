@@ -177,12 +177,13 @@ fn kind_of(status: &Status) -> Kind {
         Code::PermissionDenied | Code::Unauthenticated => Kind::Denied,
         Code::ResourceExhausted => Kind::Throttled,
         Code::Aborted => Kind::Conflict,
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Kind::Unavailable,
+        // The server never answers Unknown: the connection was not ready.
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => Kind::Unavailable,
         Code::DataLoss => Kind::DataLoss,
         Code::Unimplemented => Kind::Unsupported,
         // A broken connection reaches us without a code of the server's own.
-        Code::Ok | Code::Unknown | Code::Internal if status.source().is_some() => Kind::Unavailable,
-        Code::Ok | Code::Unknown | Code::Internal => Kind::Internal,
+        Code::Ok | Code::Internal if status.source().is_some() => Kind::Unavailable,
+        Code::Ok | Code::Internal => Kind::Internal,
     }
 }
 

@@ -372,7 +372,7 @@ fn a_runtime_that_ends_under_a_producer_fails_its_records() {
     });
     drop(runtime);
     let fates = futures::executor::block_on(settled(fates));
-    assert!(fates.iter().all(|fate| fate.as_ref().is_err_and(|error| error.kind() == Kind::Closed)));
+    assert!(fates.iter().all(|fate| fate.as_ref().is_err_and(|error| error.kind() == Kind::Closed)), "{fates:?}");
     futures::executor::block_on(producer.close()).expect_err("three records failed");
 }
 
