@@ -9,6 +9,7 @@ use millrace_storage::meta::keys::checkpoint::{CheckpointKey, CheckpointValue};
 use millrace_storage::meta::keys::delivery::{DeliveryKey, DeliveryValue};
 use millrace_storage::meta::keys::shard::scan_stream;
 use millrace_storage::meta::keys::stream::StreamKey;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::error::Kind;
@@ -179,24 +180,30 @@ async fn puts_never_fail_because_of_a_reshard() {
     let world = Arc::new(World::new().await);
     world.create("s", 2).await;
     let mut pushed = world.streams.subscribe(&name("s"), None, Position::Latest).await.unwrap();
-    let (streams, begun) = (world.streams.clone(), Arc::new(tokio::sync::Notify::new()));
+    let streams = world.streams.clone();
+    let (put, mut begun) = tokio::sync::watch::channel(0);
+    let resharding = CancellationToken::new();
     let putting = tokio::spawn({
-        let begun = Arc::clone(&begun);
+        let resharding = resharding.clone();
         async move {
-            for turn in 0..300 {
+            let mut turn = 0;
+            while turn < 300 || !resharding.is_cancelled() {
                 let fates = streams.put(&name("s"), keyed(turn * 10..turn * 10 + 10)).await.unwrap();
                 assert!(fates.iter().all(Result::is_ok), "{fates:?}");
-                begun.notify_one();
+                turn += 1;
+                put.send_replace(turn);
             }
+            turn as usize * 10
         }
     });
     for count in [5, 1, 3, 8, 2, 7] {
-        begun.notified().await;
+        begun.changed().await.unwrap();
         world.streams.update_shard_count(&name("s"), count).await.unwrap();
     }
-    putting.await.unwrap();
-    let by_key = drain(&mut pushed, 3000).await;
-    assert_eq!(by_key.values().map(Vec::len).sum::<usize>(), 3000);
+    resharding.cancel();
+    let records = putting.await.unwrap();
+    let by_key = drain(&mut pushed, records).await;
+    assert_eq!(by_key.values().map(Vec::len).sum::<usize>(), records);
     let topology = world.streams.get(&name("s")).unwrap().topology();
     for shard in topology.shards().iter().filter(|shard| shard.closed().is_some()) {
         assert_eq!(world.log.offsets(shard.key()).end, shard.closed().unwrap().end, "nothing came after the end");
