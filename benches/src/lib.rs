@@ -4,6 +4,7 @@
 //! other side it did not measure on the same machine in the same run.
 
 pub mod machine;
+pub mod place;
 pub mod percentile;
 pub mod disk;
 pub mod load;

@@ -24,6 +24,34 @@ pub struct Load {
     pub duration: Duration,
 }
 
+/// The producers of a bench, as its arguments say.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Producers {
+    /// Connections at once.
+    #[arg(long, default_value_t = 8)]
+    pub producers: usize,
+    /// Records of a batch.
+    #[arg(long, default_value_t = 500)]
+    pub batch_records: usize,
+    /// Data of a record.
+    #[arg(long, default_value_t = 1024)]
+    pub record_bytes: usize,
+}
+
+impl Producers {
+    /// Their load on the stream `bench`: noise, two batches in flight each.
+    #[must_use]
+    pub fn load(&self, seconds: u64) -> Load {
+        Load {
+            stream: "bench".to_owned(),
+            producers: self.producers,
+            in_flight: 2,
+            batches: noise(64, self.batch_records, self.record_bytes),
+            duration: Duration::from_secs(seconds),
+        }
+    }
+}
+
 /// What was acknowledged.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Acknowledged {

@@ -28,6 +28,7 @@
 
 mod client;
 mod error;
+mod retry;
 mod record;
 mod producer;
 mod consumer;

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use arrow::json::ReaderBuilder;
 use arrow::json::reader::infer_json_schema;
 use bytes::Bytes;
 use clap::Parser;
-use millrace_benches::machine;
+use millrace_benches::place::Place;
 use millrace_storage::lake::FileNames;
 use millrace_storage::lake::convert::{ConvertSettings, Converter};
 use millrace_storage::lake::parquet::{self, ParquetSettings, ParquetTarget};
@@ -35,16 +35,15 @@ struct Arguments {
     /// Rows that are converted at once.
     #[arg(long, default_value_t = 8192)]
     batch_rows: usize,
-    #[arg(long, default_value = "target/bench")]
-    folder: PathBuf,
+    #[command(flatten)]
+    place: Place,
 }
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome {
     let arguments = Arguments::parse();
-    fs::create_dir_all(&arguments.folder)?;
-    println!("{}", machine::describe(&arguments.folder));
+    arguments.place.begin()?;
     let lines: Vec<Bytes> = flights::lines().map(Bytes::from).collect();
     let text: Vec<u8> = lines.iter().flat_map(|line| line.iter().chain(b"\n")).copied().collect();
     let megabytes = text.len() as f64 / 1e6;
@@ -68,7 +67,7 @@ fn main() -> Outcome {
         plain / bare
     );
 
-    let source = arguments.folder.join("flights.jsonl");
+    let source = arguments.place.folder.join("flights.jsonl");
     fs::write(&source, &text)?;
     match duckdb(&source, arguments.runs) {
         Some(time) => {

@@ -1,14 +1,13 @@
 //! The whole way, put to committed table, with the server's memory over time.
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use millrace_benches::load::{self, Load};
-use millrace_benches::machine;
+use millrace_benches::place::Place;
 use millrace_benches::site::Site;
 use millrace_proto::v1::{DescribeDeliveryRequest, FlushDeliveryRequest};
 use millrace_tests::pipeline::Pipeline;
@@ -19,9 +18,8 @@ struct Arguments {
     /// Seconds of load.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// A folder on the disk to measure.
-    #[arg(long, default_value = "target/bench")]
-    folder: PathBuf,
+    #[command(flatten)]
+    place: Place,
     #[arg(long, default_value_t = 2)]
     producers: usize,
     /// The configured budget that memory is held against, in MB.
@@ -32,9 +30,8 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
-    std::fs::create_dir_all(&arguments.folder)?;
-    println!("{}", machine::describe(&arguments.folder));
-    let site = Site::start(&arguments.folder);
+    arguments.place.begin()?;
+    let site = Site::start(&arguments.place.folder);
     let pid = site.server.pid();
     println!("resident when idle: {} MB (wanted: under 80)", resident_megabytes(pid));
     let pipeline = Pipeline::new("flights").write(&site.folder());

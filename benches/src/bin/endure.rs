@@ -4,13 +4,13 @@
 //! `cargo run --release --workspace --bin endure -- --seconds 3600 --folder /data`
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
-use millrace_benches::machine;
+use millrace_benches::place::Place;
 use millrace_storage::log::rocks::{LogSettings, RocksLog};
 use millrace_storage::log::{Log, NewRecord, Offset, ShardId, ShardKey, StreamId};
 use rand::Rng;
@@ -30,17 +30,15 @@ struct Arguments {
     /// The most that is appended, in MB a second.
     #[arg(long, default_value_t = 200)]
     megabytes_per_second: u64,
-    /// A folder on the disk to measure.
-    #[arg(long, default_value = "target/bench")]
-    folder: PathBuf,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
-    std::fs::create_dir_all(&arguments.folder)?;
-    println!("{}", machine::describe(&arguments.folder));
-    let folder = tempfile::tempdir_in(&arguments.folder)?;
+    arguments.place.begin()?;
+    let folder = tempfile::tempdir_in(&arguments.place.folder)?;
     endure(&arguments, &folder.path().join("log")).await?;
     trim(&folder.path().join("small")).await;
     Ok(())

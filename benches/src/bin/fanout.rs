@@ -2,7 +2,6 @@
 //! record reaches them.
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,8 +9,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use futures::StreamExt;
 use millrace_benches::load::{self, Load};
+use millrace_benches::percentile;
+use millrace_benches::place::Place;
 use millrace_benches::site::Site;
-use millrace_benches::{machine, percentile};
 use millrace_proto::v1::{Position, PutRecord, PutRequest, SubscribeRequest, position};
 use tokio::task::JoinSet;
 
@@ -25,9 +25,8 @@ struct Arguments {
     /// Seconds of each part.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// A folder on the disk to measure.
-    #[arg(long, default_value = "target/bench")]
-    folder: PathBuf,
+    #[command(flatten)]
+    place: Place,
     #[arg(long, default_value_t = 10)]
     subscribers: usize,
     #[arg(long, default_value_t = 1024)]
@@ -37,8 +36,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
-    std::fs::create_dir_all(&arguments.folder)?;
-    println!("{}", machine::describe(&arguments.folder));
+    arguments.place.begin()?;
     paced(&arguments).await;
     full(&arguments).await;
     Ok(())
@@ -46,7 +44,7 @@ async fn main() -> std::io::Result<()> {
 
 /// Puts at a subscriber's rate; each record carries when it was put.
 async fn paced(arguments: &Arguments) {
-    let site = Site::start(&arguments.folder);
+    let site = Site::start(&arguments.place.folder);
     site.create_stream(STREAM, 1).await;
     let endpoint = site.server.endpoint();
     let epoch = Instant::now();
@@ -102,7 +100,7 @@ async fn paced(arguments: &Arguments) {
 
 /// Puts as fast as they are taken.
 async fn full(arguments: &Arguments) {
-    let site = Site::start(&arguments.folder);
+    let site = Site::start(&arguments.place.folder);
     site.create_stream(STREAM, 1).await;
     let endpoint = site.server.endpoint();
     let pushed = Arc::new(AtomicU64::new(0));

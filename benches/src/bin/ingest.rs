@@ -4,33 +4,27 @@
 //! 1 KiB records, batches of 500, 8 producers; client and server share the machine.
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 use millrace_benches::discard::Discard;
-use millrace_benches::load::{self, Acknowledged, Load};
-use millrace_benches::peers::Workload;
+use millrace_benches::disk;
+use millrace_benches::load::{self, Acknowledged, Producers};
 use millrace_benches::peers::kafka::Kafka;
 use millrace_benches::peers::nats::Nats;
 use millrace_benches::peers::redis::Redis;
+use millrace_benches::place::Place;
 use millrace_benches::site::{Site, metric};
-use millrace_benches::{disk, machine};
 
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Seconds of each side.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// A folder on the disk to measure.
-    #[arg(long, default_value = "target/bench")]
-    folder: PathBuf,
-    #[arg(long, default_value_t = 8)]
-    producers: usize,
-    #[arg(long, default_value_t = 500)]
-    batch_records: usize,
-    #[arg(long, default_value_t = 1024)]
-    record_bytes: usize,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    producers: Producers,
     #[arg(long, default_value_t = 4)]
     shards: u32,
 }
@@ -38,8 +32,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
-    std::fs::create_dir_all(&arguments.folder)?;
-    println!("{}", machine::describe(&arguments.folder));
+    arguments.place.begin()?;
     let (millrace, group_bytes) = millrace(&arguments).await;
     for (limit, times) in [("writes to a preallocated file", Raw::Preallocated), ("appends", Raw::Appended)] {
         let raw = raw(&arguments, group_bytes, times)?;
@@ -60,12 +53,13 @@ async fn main() -> std::io::Result<()> {
 
 /// Millrace's side, and how many bytes it wrote per sync.
 async fn millrace(arguments: &Arguments) -> (Acknowledged, usize) {
-    let site = Site::start(&arguments.folder);
+    let site = Site::start(&arguments.place.folder);
     site.create_stream("bench", arguments.shards).await;
-    let done = load::run(&site.server.endpoint(), &load(arguments)).await;
+    let done = load::run(&site.server.endpoint(), &arguments.producers.load(arguments.seconds)).await;
     let groups = metric(&site.server, "millrace_log_sync_seconds_count").unwrap_or_default();
     let appended = metric(&site.server, "millrace_log_bytes_total").unwrap_or(done.bytes as f64);
-    let fallback = arguments.producers * arguments.batch_records * arguments.record_bytes;
+    let Producers { producers, batch_records, record_bytes } = arguments.producers;
+    let fallback = producers * batch_records * record_bytes;
     let group_bytes = if groups > 0.0 { (appended / groups) as usize } else { fallback };
     report("millrace, gRPC, fsync before acknowledgement", &done);
     let source = if groups > 0.0 { "measured" } else { "ASSUMED: one batch of each producer" };
@@ -77,19 +71,9 @@ async fn millrace(arguments: &Arguments) -> (Acknowledged, usize) {
     (done, group_bytes)
 }
 
-fn load(arguments: &Arguments) -> Load {
-    Load {
-        stream: "bench".to_owned(),
-        producers: arguments.producers,
-        in_flight: 2,
-        batches: load::noise(64, arguments.batch_records, arguments.record_bytes),
-        duration: Duration::from_secs(arguments.seconds),
-    }
-}
-
 async fn discarded(arguments: &Arguments) -> std::io::Result<Acknowledged> {
     let server = Discard::start()?;
-    Ok(load::run(server.endpoint(), &load(arguments)).await)
+    Ok(load::run(server.endpoint(), &arguments.producers.load(arguments.seconds)).await)
 }
 
 /// A limit that the disk sets.
@@ -113,32 +97,27 @@ fn raw(arguments: &Arguments, group_bytes: usize, limit: Raw) -> std::io::Result
     // As many groups as fit into the time at 400 MB/s, at most 8 GB.
     let groups = (400_000_000 * arguments.seconds as usize).min(8_000_000_000) / group_bytes;
     let times = match limit {
-        Raw::Preallocated => disk::synced_writes(&arguments.folder, group_bytes, groups)?,
-        Raw::Appended => disk::synced_appends(&arguments.folder, group_bytes, groups)?,
+        Raw::Preallocated => disk::synced_writes(&arguments.place.folder, group_bytes, groups)?,
+        Raw::Appended => disk::synced_appends(&arguments.place.folder, group_bytes, groups)?,
     };
     Ok((group_bytes * groups) as f64 / 1e6 / times.iter().sum::<Duration>().as_secs_f64())
 }
 
 /// The same records, batches and clients to the logs of others; each stores at least some seconds' worth.
 async fn peers(arguments: &Arguments, ours: f64) -> std::io::Result<()> {
-    let workload = Workload {
-        producers: arguments.producers,
-        batch_records: arguments.batch_records,
-        record_bytes: arguments.record_bytes,
-        duration: Duration::from_secs(arguments.seconds),
-    };
+    let workload = arguments.producers;
     let against = |peer: &str, rate: Option<f64>| match rate {
         Some(rate) => println!("{peer}: {rate:.0} records/s; ratio {:.2} (wanted: more than 1.00)", ours / rate),
         None => println!("SKIPPED: {peer} is not installed (benches/peers.sh), so there is no comparison with it"),
     };
-    let folder = tempfile::tempdir_in(&arguments.folder)?;
+    let folder = tempfile::tempdir_in(&arguments.place.folder)?;
     let redis = match Redis::start(folder.path())? {
-        Some(redis) => Some(redis.run(workload).await?.records_per_second()),
+        Some(redis) => Some(redis.run(workload, Duration::from_secs(arguments.seconds)).await?.records_per_second()),
         None => None,
     };
     against("Redis Streams, appendfsync always", redis);
     for (way, messages_per_second) in [("async", 2_000), ("atomic", 40_000)] {
-        let folder = tempfile::tempdir_in(&arguments.folder)?;
+        let folder = tempfile::tempdir_in(&arguments.place.folder)?;
         let messages = messages_per_second * arguments.seconds as usize;
         let nats = match Nats::start(folder.path())? {
             Some(nats) => Some(nats.run(way, workload, messages).await?),
@@ -146,7 +125,7 @@ async fn peers(arguments: &Arguments, ours: f64) -> std::io::Result<()> {
         };
         against(&format!("NATS JetStream, sync_interval always, {way} publish"), nats);
     }
-    let folder = tempfile::tempdir_in(&arguments.folder)?;
+    let folder = tempfile::tempdir_in(&arguments.place.folder)?;
     let kafka = match Kafka::start(folder.path()).await? {
         Some(kafka) => Some(kafka.run(workload, 4_000 * arguments.seconds as usize).await?),
         None => None,

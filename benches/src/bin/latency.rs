@@ -1,12 +1,12 @@
 //! One producer, one record a put, one put at a time: its time against one raw write and `fdatasync` of the same disk.
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
+use millrace_benches::place::Place;
 use millrace_benches::site::Site;
-use millrace_benches::{disk, load, machine, percentile};
+use millrace_benches::{disk, load, percentile};
 use millrace_proto::v1::PutRequest;
 
 #[derive(Debug, Parser)]
@@ -14,9 +14,8 @@ struct Arguments {
     /// Puts, and raw writes.
     #[arg(long, default_value_t = 5000)]
     puts: usize,
-    /// A folder on the disk to measure.
-    #[arg(long, default_value = "target/bench")]
-    folder: PathBuf,
+    #[command(flatten)]
+    place: Place,
     #[arg(long, default_value_t = 1024)]
     record_bytes: usize,
 }
@@ -24,9 +23,8 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
-    std::fs::create_dir_all(&arguments.folder)?;
-    println!("{}", machine::describe(&arguments.folder));
-    let site = Site::start(&arguments.folder);
+    arguments.place.begin()?;
+    let site = Site::start(&arguments.place.folder);
     site.create_stream("bench", 1).await;
     let mut client = load::connect(&site.server.endpoint()).await;
     let records = load::noise(1, 1, arguments.record_bytes).remove(0);
@@ -41,7 +39,7 @@ async fn main() -> std::io::Result<()> {
             puts.push(start.elapsed());
             assert_eq!(answer.get_ref().failed_count, 0, "a put was refused");
         }
-        raw.extend(disk::synced_writes(&arguments.folder, arguments.record_bytes, arguments.puts / 10)?);
+        raw.extend(disk::synced_writes(&arguments.place.folder, arguments.record_bytes, arguments.puts / 10)?);
     }
     println!("put of one record:    {}", percentile::line(&mut puts));
     println!("raw write, fdatasync: {}", percentile::line(&mut raw));

@@ -1,12 +1,11 @@
 //! From a kill to ready, with gigabytes of log.
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use millrace_benches::load::{self, Load};
-use millrace_benches::machine;
+use millrace_benches::place::Place;
 use millrace_benches::site::Site;
 
 #[derive(Debug, Parser)]
@@ -14,17 +13,15 @@ struct Arguments {
     /// The log's size, in gigabytes.
     #[arg(long, default_value_t = 5.0)]
     gigabytes: f64,
-    /// A folder on the disk to measure.
-    #[arg(long, default_value = "target/bench")]
-    folder: PathBuf,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
-    std::fs::create_dir_all(&arguments.folder)?;
-    println!("{}", machine::describe(&arguments.folder));
-    let mut site = Site::start(&arguments.folder);
+    arguments.place.begin()?;
+    let mut site = Site::start(&arguments.place.folder);
     println!("resident when idle: {} MB (wanted: under 80)", site.server.resident_bytes() / 1_000_000);
     site.create_stream("bench", 4).await;
     let load = Load {

@@ -1,12 +1,9 @@
 //! The same load over more and more shards, and what shards and idle streams cost in memory and files.
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use clap::Parser;
-use millrace_benches::load::{self, Load};
-use millrace_benches::machine;
+use millrace_benches::load::{self, Producers};
+use millrace_benches::place::Place;
 use millrace_benches::site::Site;
 use millrace_tests::server::ServerSettings;
 
@@ -15,28 +12,22 @@ struct Arguments {
     /// Seconds of load for each number of shards.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// A folder on the disk to measure.
-    #[arg(long, default_value = "target/bench")]
-    folder: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// The numbers of shards.
     #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000")]
     shards: Vec<u32>,
     /// How many streams lie idle.
     #[arg(long, default_value_t = 1000)]
     idle_streams: u32,
-    #[arg(long, default_value_t = 8)]
-    producers: usize,
-    #[arg(long, default_value_t = 500)]
-    batch_records: usize,
-    #[arg(long, default_value_t = 1024)]
-    record_bytes: usize,
+    #[command(flatten)]
+    producers: Producers,
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
-    std::fs::create_dir_all(&arguments.folder)?;
-    println!("{}", machine::describe(&arguments.folder));
+    arguments.place.begin()?;
     let mut rates = Vec::new();
     for shards in &arguments.shards {
         rates.push(loaded(&arguments, *shards).await?);
@@ -51,7 +42,7 @@ async fn main() -> std::io::Result<()> {
 fn start(arguments: &Arguments) -> Site {
     let count = arguments.idle_streams.max(1) + 1;
     let most = arguments.shards.iter().copied().max().unwrap_or(1);
-    Site::start_with(&arguments.folder, |settings: ServerSettings| {
+    Site::start_with(&arguments.place.folder, |settings: ServerSettings| {
         settings.env("MILLRACE_STREAMS_SHARD_COUNT_MAX", most).env("MILLRACE_STREAMS_COUNT_MAX", count)
     })
 }
@@ -62,13 +53,7 @@ async fn loaded(arguments: &Arguments, shards: u32) -> std::io::Result<f64> {
     let before = site.server.resident_bytes();
     site.create_stream("bench", shards).await;
     let created = site.server.resident_bytes();
-    let load = Load {
-        stream: "bench".to_owned(),
-        producers: arguments.producers,
-        in_flight: 2,
-        batches: load::noise(64, arguments.batch_records, arguments.record_bytes),
-        duration: Duration::from_secs(arguments.seconds),
-    };
+    let load = arguments.producers.load(arguments.seconds);
     let done = load::run(&site.server.endpoint(), &load).await;
     println!(
         "{shards} shards: {:.0} MB/s, {:.0} records/s; {} MB resident, {} files open; an idle shard takes {:.1} KB",

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use futures::future::try_join_all;
 
-use super::{Process, Workload, free_port, installed, output, write};
+use super::{Process, free_port, installed, output, write};
+use crate::load::Producers;
 
 const TOPIC: &str = "bench";
 const PARTITIONS: u32 = 4;
@@ -59,7 +60,7 @@ impl Kafka {
     ///
     /// # Errors
     /// When a tool fails or prints something else than expected.
-    pub async fn run(&self, workload: Workload, records: usize) -> io::Result<f64> {
+    pub async fn run(&self, workload: Producers, records: usize) -> io::Result<f64> {
         let batch_bytes = workload.batch_records * (workload.record_bytes + 32);
         let producers = (0..workload.producers).map(|_| {
             let mut command = java("org.apache.kafka.tools.ProducerPerformance", "256m");

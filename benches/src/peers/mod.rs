@@ -11,19 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What every peer is given to store.
-#[derive(Debug, Clone, Copy)]
-pub struct Workload {
-    /// Connections at once.
-    pub producers: usize,
-    /// Records of a batch.
-    pub batch_records: usize,
-    /// Data of a record.
-    pub record_bytes: usize,
-    /// How long, for a load that goes by the clock.
-    pub duration: Duration,
-}
-
 /// A peer's server process; dropping it kills it.
 #[derive(Debug)]
 struct Process(Child);

@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Process, Workload, free_port, installed, output, write};
+use super::{Process, free_port, installed, output, write};
+use crate::load::Producers;
 
 /// A NATS server.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Nats {
     ///
     /// # Errors
     /// When the tool fails or prints something else than expected.
-    pub async fn run(&self, way: &str, workload: Workload, messages: usize) -> io::Result<f64> {
+    pub async fn run(&self, way: &str, workload: Producers, messages: usize) -> io::Result<f64> {
         let mut command = Command::new(installed("bin/nats"));
         command.args(["--server", &self.url, "bench", "js", "pub", way, "bench"]);
         command.args(["--stream", &format!("bench-{way}"), "--create", "--storage", "file", "--maxbytes", "32GB"]);

@@ -3,13 +3,13 @@
 use std::io;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::{Process, Workload, free_port};
-use crate::load::Acknowledged;
+use super::{Process, free_port};
+use crate::load::{Acknowledged, Producers};
 
 /// A Redis server on a free port.
 #[derive(Debug)]
@@ -37,9 +37,9 @@ impl Redis {
     ///
     /// # Errors
     /// When a connection breaks or an entry is refused.
-    pub async fn run(&self, workload: Workload) -> io::Result<Acknowledged> {
+    pub async fn run(&self, workload: Producers, duration: Duration) -> io::Result<Acknowledged> {
         let start = Instant::now();
-        let until = start + workload.duration;
+        let until = start + duration;
         let tasks: Vec<_> = (0..workload.producers)
             .map(|number| {
                 tokio::spawn(produce(self.port, number, workload.batch_records, workload.record_bytes, until))

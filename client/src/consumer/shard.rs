@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use futures::Stream;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::{ChildShard, SubscribeRequest, SubscribeResponse};
@@ -11,7 +11,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::Position;
-use crate::{Error, Kind, Record, Result};
+use crate::{Error, Kind, Record, Result, retry};
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(5);
@@ -98,7 +98,7 @@ impl Cursor {
 
     async fn wait(&mut self, error: &Error) {
         self.call = None;
-        let delays = self.delays.get_or_insert_with(delays);
+        let delays = self.delays.get_or_insert_with(|| retry::delays(DELAY_MIN, DELAY_MAX));
         let delay = error.retry_after().or_else(|| delays.next()).unwrap_or(DELAY_MAX);
         tracing::warn!(stream = %self.stream, shard = self.shard, %error, ?delay, "subscription broke; going on");
         tokio::time::sleep(delay).await;
@@ -118,13 +118,4 @@ impl Cursor {
 fn request(stream: &str, consumer: &str, shard: u32, position: Position) -> SubscribeRequest {
     let (stream, consumer) = (stream.to_owned(), consumer.to_owned());
     SubscribeRequest { stream, shard: Some(shard), position: Some(position.into()), consumer }
-}
-
-fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(DELAY_MIN)
-        .with_max_delay(DELAY_MAX)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 
-use crate::{Error, Position, Result};
+use crate::{Error, Position, Result, retry};
 
 /// Settings of a [`GroupConsumer`](super::GroupConsumer).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,12 +70,7 @@ impl GroupSettings {
     }
 
     pub(super) fn delays(&self) -> ExponentialBackoff {
-        ExponentialBuilder::default()
-            .with_min_delay(self.retry_delay_min)
-            .with_max_delay(self.retry_delay_max)
-            .with_jitter()
-            .without_max_times()
-            .build()
+        retry::delays(self.retry_delay_min, self.retry_delay_max)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 
-use crate::{Error, Result};
+use crate::{Error, Result, retry};
 
 /// The most records that a server takes in one batch.
 pub(super) const BATCH_RECORDS_MAX: usize = 500;
@@ -128,12 +128,7 @@ impl Default for RetrySettings {
 
 impl RetrySettings {
     pub(crate) fn delays(&self) -> ExponentialBackoff {
-        ExponentialBuilder::default()
-            .with_min_delay(self.delay_min)
-            .with_max_delay(self.delay_max)
-            .with_jitter()
-            .without_max_times()
-            .build()
+        retry::delays(self.delay_min, self.delay_max)
     }
 }
 

@@ -78,11 +78,7 @@ impl MaintenanceService for MaintenanceHandler {
             let (told, names) = (sender.clone(), maintenance.stream_names());
             let progress = move |at: &Verified| drop(told.try_send(Ok(counted(at))));
             let verified = maintenance.verify_log(progress).await;
-            let answer = verified.map(|verified| wire::VerifyLogResponse {
-                done: true,
-                faults: faults(&verified, &names),
-                ..counted(&verified)
-            });
+            let answer = verified.map(|verified| verified_log(&verified, &names));
             drop(sender.send(answer.map_err(Status::from)).await);
         });
         Ok(Response::new(ReceiverStream::new(answers)))
@@ -115,6 +111,11 @@ fn counted(verified: &Verified) -> wire::VerifyLogResponse {
         fault_count: verified.fault_count,
         faults: Vec::new(),
     }
+}
+
+/// What a verification found, with the names of the streams that have faults.
+pub(crate) fn verified_log(verified: &Verified, names: &HashMap<StreamId, String>) -> wire::VerifyLogResponse {
+    wire::VerifyLogResponse { done: true, faults: faults(verified, names), ..counted(verified) }
 }
 
 fn faults(verified: &Verified, names: &HashMap<StreamId, String>) -> Vec<wire::LogFault> {

@@ -8,7 +8,7 @@ mod group;
 mod delivery;
 mod table;
 mod flight;
-mod maintenance;
+pub(crate) mod maintenance;
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,7 @@ use millrace_client::proto::{LogFault, VerifyLogResponse};
 use serde::Serialize;
 
 use super::offline::Offline;
+use crate::api::maintenance::verified_log;
 use crate::cli::output::{OutputArgs, bytes, count, table};
 use crate::cli::{Endpoint, Failure, Result};
 
@@ -74,25 +75,7 @@ async fn offline(stores: &Offline, bar: &ProgressBar) -> Result<View> {
     let verified =
         stores.log.verify(move |at| tell(&bar, at.blocks, at.records, at.stored_bytes, at.fault_count)).await;
     let verified = verified.map_err(Failure::new)?;
-    let names = stores.names().await?;
-    let faults = verified.faults.iter().map(|fault| FaultView {
-        stream: names.get(&fault.shard.stream).cloned().unwrap_or_default(),
-        stream_id: fault.shard.stream.0,
-        shard: fault.shard.shard.0,
-        from_offset: fault.offsets.start.0,
-        to_offset: fault.offsets.end.0,
-        reason: fault.reason.clone(),
-    });
-    Ok(View {
-        ok: verified.fault_count == 0,
-        shards: verified.shards,
-        blocks: verified.blocks,
-        records: verified.records,
-        stored_bytes: verified.stored_bytes,
-        unauthenticated_blocks: verified.unauthenticated,
-        fault_count: verified.fault_count,
-        faults: faults.collect(),
-    })
+    Ok(View::of(verified_log(&verified, &stores.names().await?)))
 }
 
 fn tell(bar: &ProgressBar, blocks: u64, records: u64, stored_bytes: u64, faults: u64) {

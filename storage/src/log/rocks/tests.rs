@@ -30,6 +30,18 @@ fn random(bytes: usize) -> NewRecord {
     NewRecord { partition_key: Bytes::new(), data: data.into() }
 }
 
+/// Puts five blocks of ten large records into shard 0 of stream 1, which it gives, each followed by a record in shard 1.
+async fn put_blocks(log: &RocksLog) -> Vec<NewRecord> {
+    let mut written = Vec::new();
+    for _ in 0..5 {
+        let block: Vec<NewRecord> = (0..10).map(|_| random(4000)).collect();
+        put(log, shard(1, 0), block.clone()).await;
+        put(log, shard(1, 1), numbered(0, 1)).await;
+        written.extend(block);
+    }
+    written
+}
+
 async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let mut look = tokio::time::interval(Duration::from_millis(20));
     let waited = tokio::time::timeout(Duration::from_secs(60), async {

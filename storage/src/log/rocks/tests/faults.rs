@@ -83,13 +83,7 @@ pub(super) fn flip(path: &Path, needle: &[u8]) {
 async fn a_rotten_block_fails_by_name_and_no_other() {
     let files = folder();
     let log = open(files.path());
-    let mut written = Vec::new();
-    for _ in 0..5 {
-        let block: Vec<NewRecord> = (0..10).map(|_| random(4000)).collect();
-        put(&log, shard(1, 0), block.clone()).await;
-        put(&log, shard(1, 1), numbered(0, 1)).await;
-        written.extend(block);
-    }
+    let written = put_blocks(&log).await;
     log.close().await.expect("close");
     flip(files.path(), &written[25].data);
 

@@ -138,13 +138,7 @@ async fn a_repair_loses_the_rotten_block_alone_and_never_gives_its_offsets_again
 async fn a_verification_names_each_rotten_block_and_counts_the_others() {
     let files = folder();
     let log = open(files.path());
-    let mut written = Vec::new();
-    for _ in 0..5 {
-        let block: Vec<NewRecord> = (0..10).map(|_| random(4000)).collect();
-        put(&log, shard(1, 0), block.clone()).await;
-        put(&log, shard(1, 1), numbered(0, 1)).await;
-        written.extend(block);
-    }
+    let written = put_blocks(&log).await;
     log.trim(shard(1, 0), Offset(5)).await.expect("trim");
     let whole = log.verify(|_| {}).await.expect("verify");
     assert_eq!((whole.shards, whole.blocks, whole.records, whole.fault_count), (2, 10, 55, 0), "{whole:?}");
