@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, IteratorMode, LogLevel, Options, ReadOptions};
 use rocksdb::{BottommostLevelCompaction, CompactOptions, WriteBatch, WriteOptions};
+use tokio::sync::Mutex;
 use tokio::task;
 
 use super::{Condition, Error, MetaStore, Result, Write};
@@ -38,8 +39,9 @@ pub struct RocksMeta {
 struct Engine {
     /// `None` once the store is closed.
     db: RwLock<Option<DB>>,
-    /// Held from the first check to the end of the write: that makes commits linearizable.
-    commits: Mutex<()>,
+    /// Held from the first check to the end of the write: that makes commits linearizable. Who waits for it holds no thread, as
+    /// what a copy does meanwhile needs one.
+    commits: Arc<Mutex<()>>,
 }
 
 /// What a repair of a meta store found, or did.
@@ -69,7 +71,7 @@ impl RocksMeta {
     pub fn open(path: &Path) -> Result<Self> {
         check_logs(path)?;
         let db = DB::open(&options(), path).map_err(|error| open_error(path, &error))?;
-        Ok(Self { engine: Arc::new(Engine { db: RwLock::new(Some(db)), commits: Mutex::new(()) }) })
+        Ok(Self { engine: Arc::new(Engine { db: RwLock::new(Some(db)), commits: Arc::default() }) })
     }
 
     /// Copies the store into a folder that is made, and runs `meanwhile` before any other commit: what it copies belongs to
@@ -80,8 +82,9 @@ impl RocksMeta {
         meanwhile: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         let engine = Arc::clone(&self.engine);
+        let no_commit = Arc::clone(&engine.commits).lock_owned().await;
         let copied = task::spawn_blocking(move || {
-            let _no_commit = engine.commits.lock();
+            let _no_commit = no_commit;
             engine.with_db(|db| {
                 let checkpoint = Checkpoint::new(db).map_err(|error| storage(&error))?;
                 checkpoint.create_checkpoint(&path).map_err(|error| storage(&error))
@@ -186,7 +189,6 @@ impl Engine {
 
     fn commit(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<()> {
         self.with_db(|db| {
-            let _one_at_a_time = self.commits.lock();
             for Condition { key, expected } in conditions {
                 let held = db.get_pinned(&key).map_err(|error| storage(&error))?;
                 if held.as_deref() != expected.as_deref() {
@@ -231,7 +233,12 @@ impl MetaStore for RocksMeta {
     }
 
     async fn commit(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<()> {
-        self.run(move |engine| engine.commit(conditions, writes)).await
+        let one_at_a_time = Arc::clone(&self.engine.commits).lock_owned().await;
+        self.run(move |engine| {
+            let _one_at_a_time = one_at_a_time;
+            engine.commit(conditions, writes)
+        })
+        .await
     }
 
     async fn purge(&self) -> Result<()> {

@@ -3,6 +3,8 @@
 //!
 //! A batch may come from a damaged place: nothing here trusts a length.
 
+use prost::encoding::decode_varint;
+
 /// Sequence number u64, count u32; little-endian.
 const HEADER_BYTES: usize = 8 + 4;
 
@@ -16,8 +18,8 @@ pub(crate) fn sequence(head: &[u8]) -> Option<(u64, u32)> {
 /// What one entry of a batch does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry<'a> {
-    /// Sets a key of some column family.
-    Put { key: &'a [u8], value: &'a [u8] },
+    /// Sets a key of the column family with that number; the default one has 0.
+    Put { family: u64, key: &'a [u8], value: &'a [u8] },
     /// Removes a key, or all from the key up to another.
     Remove { key: &'a [u8] },
 }
@@ -40,11 +42,9 @@ fn entry<'a>(rest: &mut &'a [u8]) -> Option<Option<Entry<'a>>> {
     let (tag, after) = rest.split_first()?;
     *rest = after;
     // From 4 on, a tag with a column family follows the one without; 14 and 15 stand the other way round.
-    if matches!(tag, 4 | 5 | 6 | 8 | 14) {
-        varint(rest)?;
-    }
+    let family = if matches!(tag, 4 | 5 | 6 | 8 | 14) { varint(rest)? } else { 0 };
     let entry = match tag {
-        1 | 2 | 5 | 6 => Some(Entry::Put { key: text(rest)?, value: text(rest)? }),
+        1 | 2 | 5 | 6 => Some(Entry::Put { family, key: text(rest)?, value: text(rest)? }),
         0 | 4 | 7 | 8 => Some(Entry::Remove { key: text(rest)? }),
         14 | 15 => {
             let key = text(rest)?;
@@ -71,16 +71,7 @@ fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 /// A number in groups of seven bits, lowest first.
 pub(super) fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
+    decode_varint(rest).ok()
 }
 
 #[cfg(test)]
@@ -103,8 +94,8 @@ mod tests {
         assert_eq!(
             entries,
             [
-                Entry::Put { key: b"a", value: b"1" },
-                Entry::Put { key: b"long", value: &[7; 300] },
+                Entry::Put { family: 0, key: b"a", value: b"1" },
+                Entry::Put { family: 0, key: b"long", value: &[7; 300] },
                 Entry::Remove { key: b"gone" },
                 Entry::Remove { key: b"from" },
             ]

@@ -11,7 +11,7 @@
 //! leave are fragments *of that same record*, and they neither begin a record nor follow one. Across files the sequence numbers
 //! decide: each record names its first, and they have no gaps.
 //!
-//! What this cannot see: damage in the very last record looks as if it had been torn. The stores therefore end a quiet moment
+//! What this cannot see: damage in the very last record looks as if it had been torn. The log therefore ends a quiet moment
 //! with a record that holds nothing, so that what was acknowledged before is not the last.
 //!
 //! Nothing here writes, except [`repair`].

@@ -12,9 +12,10 @@ use super::walk::{Found, Walk};
 use super::{Damage, batch, live_logs};
 
 /// What happens to the records after a damaged one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
     /// They stay: each stands for itself.
+    #[default]
     Keep,
     /// They go, so that the state is one that was there at some time.
     Drop,
@@ -64,7 +65,7 @@ impl Plan {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Planner {
     after: After,
     plan: Plan,
@@ -79,22 +80,6 @@ struct Planner {
     next: Option<u64>,
     /// Everything from here on is dropped.
     is_cut: bool,
-}
-
-impl Default for Planner {
-    fn default() -> Self {
-        Self {
-            after: After::Keep,
-            plan: Plan::default(),
-            file: PathBuf::new(),
-            bytes: Vec::new(),
-            is_changed: false,
-            pending: None,
-            suspects: Vec::new(),
-            next: None,
-            is_cut: false,
-        }
-    }
 }
 
 impl Planner {

@@ -79,7 +79,7 @@ impl Producers {
         now: Timestamp,
     ) {
         self.forgotten_until = forgotten_until;
-        windows.sort_by_key(|(_, window)| window.newest());
+        windows.sort_by_cached_key(|(_, window)| window.newest());
         self.now = windows.last().map_or(now, |(_, window)| window.newest().max(now));
         for (key, window) in windows {
             let (used_at, last_use) = (window.newest(), self.next_use());
@@ -101,18 +101,15 @@ impl Producers {
     /// Where an append was stored under the same sequence; `None` where it is new.
     pub(crate) fn find(&self, shard: ShardKey, of: ProducerSequence, count: u64) -> Result<Option<Appended>> {
         let ProducerSequence { producer, sequence, .. } = of;
-        let state = self.states.get(&(shard, producer));
-        if let Some(found) = state.and_then(|state| state.window.find(sequence)) {
+        let known = self.states.get(&(shard, producer)).map(|state| state.window.parts());
+        if let Some(found) = known.as_ref().and_then(|known| known.find(sequence)) {
             if found.count != count {
                 return Err(Error::SequenceReused { shard, producer, sequence, stored: found.count, given: count });
             }
             let offsets = found.first_offset..found.first_offset + found.count;
             return Ok(Some(Appended { offsets, arrival_time: found.time, duplicate: true }));
         }
-        let (floor, known_since) = match state {
-            Some(state) => (state.window.floor(), state.window.known_since()),
-            None => (0, self.forgotten_until),
-        };
+        let (floor, known_since) = known.map_or((0, self.forgotten_until), |known| (known.floor, known.known_since));
         let may_be_forgotten =
             !of.age.is_zero() && known_since.is_some_and(|until| self.now.before(of.age + TRANSIT_MAX) <= until);
         if sequence < floor || may_be_forgotten {

@@ -30,9 +30,10 @@ pub(crate) struct Window {
 
 /// The window, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Parts {
-    floor: u64,
-    known_since: Option<Timestamp>,
+pub(crate) struct Parts {
+    /// No lower sequence is known.
+    pub(crate) floor: u64,
+    pub(crate) known_since: Option<Timestamp>,
     sequences: Vec<Sequence>,
 }
 
@@ -53,21 +54,8 @@ impl Window {
         &self.bytes
     }
 
-    fn parts(&self) -> Parts {
+    pub(crate) fn parts(&self) -> Parts {
         Parts::decode(&self.bytes).expect("a window holds what it encoded or checked")
-    }
-
-    pub(crate) fn find(&self, sequence: u64) -> Option<Sequence> {
-        self.parts().sequences.into_iter().find(|known| known.sequence == sequence)
-    }
-
-    /// No lower sequence is known.
-    pub(crate) fn floor(&self) -> u64 {
-        self.parts().floor
-    }
-
-    pub(crate) fn known_since(&self) -> Option<Timestamp> {
-        self.parts().known_since
     }
 
     /// When the newest of its sequences was stored.
@@ -89,6 +77,10 @@ impl Window {
 }
 
 impl Parts {
+    pub(crate) fn find(&self, sequence: u64) -> Option<Sequence> {
+        self.sequences.iter().find(|known| known.sequence == sequence).copied()
+    }
+
     fn encode(&self) -> Window {
         let mut bytes = Vec::with_capacity(24 + 6 * self.sequences.len());
         bytes.push(VERSION);
@@ -154,9 +146,9 @@ mod tests {
             window.push(sequence((number, number * 10, 1, 1_700_000_000_000 + number.cast_signed())), 32);
         }
         assert!(window.encoded().len() < 160, "{}", window.encoded().len());
-        assert_eq!(window.floor(), 968);
-        assert_eq!(window.find(967), None);
-        assert_eq!(window.find(968), Some(sequence((968, 9680, 1, 1_700_000_000_968))));
+        assert_eq!(window.parts().floor, 968);
+        assert_eq!(window.parts().find(967), None);
+        assert_eq!(window.parts().find(968), Some(sequence((968, 9680, 1, 1_700_000_000_968))));
     }
 
     proptest! {
@@ -179,10 +171,10 @@ mod tests {
                 }
                 let read = Window::decode(window.encoded()).expect("it reads back");
                 prop_assert_eq!(&read, &window);
-                prop_assert_eq!(read.floor(), floor);
-                prop_assert_eq!(read.known_since(), since.map(Timestamp));
+                prop_assert_eq!(read.parts().floor, floor);
+                prop_assert_eq!(read.parts().known_since, since.map(Timestamp));
                 for known in &known {
-                    prop_assert_eq!(read.find(known.sequence), Some(*known));
+                    prop_assert_eq!(read.parts().find(known.sequence), Some(*known));
                 }
             }
         }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::super::{Error, Result};
 use super::queue::Entry;
 use super::{RocksLog, blocking};
+use crate::wal;
 
 impl RocksLog {
     /// Copies the log as it is between two groups into a folder that is made. Every append that was acknowledged before is in
@@ -18,7 +19,12 @@ impl RocksLog {
         blocking(move || db.flush()).await?;
         let _room = self.0.shared.queue.room(0).await?;
         let (done, answer) = oneshot::channel();
-        self.0.shared.queue.push(Entry::Checkpoint { path, done })?;
-        answer.await.unwrap_or(Err(Error::Closed))
+        self.0.shared.queue.push(Entry::Checkpoint { path: path.clone(), done })?;
+        answer.await.unwrap_or(Err(Error::Closed))?;
+        blocking(move || {
+            wal::cut_stale_ends(&path, wal::Framing::Recycled)
+                .map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
+        })
+        .await
     }
 }

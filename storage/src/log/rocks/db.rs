@@ -234,9 +234,7 @@ impl Db {
     /// be under way.
     pub(super) fn checkpoint(&self, path: &Path) -> Result<()> {
         let checkpoint = Checkpoint::new(&self.rocks).map_err(storage)?;
-        checkpoint.create_checkpoint(path).map_err(storage)?;
-        wal::cut_stale_ends(path, wal::Framing::Recycled)
-            .map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
+        checkpoint.create_checkpoint(path).map_err(storage)
     }
 
     /// Makes a running reclaim return.

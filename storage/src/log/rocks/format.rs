@@ -103,7 +103,6 @@ pub(super) struct Sealed {
     pub(super) key: BlockKey,
     pub(super) value: Bytes,
     pub(super) block: Block,
-    pub(super) encrypted: bool,
 }
 
 impl Draft {
@@ -160,7 +159,7 @@ impl Draft {
         };
         let block = Block::trusted(first_offset, count, time, raw, HEADER_BYTES);
         let key = BlockKey::new(shard, Offset(first_offset.0 + u64::from(count) - 1));
-        Sealed { key, value, block, encrypted: cipher != Cipher::None }
+        Sealed { key, value, block }
     }
 }
 

@@ -13,6 +13,10 @@ pub(super) const PRODUCER: &str = "producer";
 /// Marks of trimmed shards and the folder's format.
 pub(super) const META: &str = "meta";
 
+/// The numbers of these families in a write batch: they are made first, in this order, after the default one.
+pub(super) const LOG_NUMBER: u64 = 1;
+pub(super) const TIME_NUMBER: u64 = 2;
+
 /// Memory for index entries and table indexes.
 const CACHE_BYTES: usize = 8 << 20;
 const INFO_LOG_BYTES_MAX: usize = 4 << 20;

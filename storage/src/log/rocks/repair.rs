@@ -3,9 +3,10 @@
 //!
 //! A record of the write-ahead log is a whole group: blocks of many shards. Each block has a check sum of its own, so that rot
 //! in one byte costs one block. What has none (marks, removals, producers' sequences) is not taken from a damaged record: a trim
-//! is done again by retention, and a sequence that is forgotten only makes its window shorter.
+//! is done again by retention, and all producers are forgotten, so that a batch which is sent again is refused rather than
+//! stored twice. Blocks of a stream that a later group deleted come back, and stay: nothing in the log tells of the deletion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ use super::db::Db;
 use super::format;
 use super::index::{IndexEntry, Indexed};
 use super::keys::{self, BlockKey};
+use super::{options, sequences};
+use crate::time::Timestamp;
 use crate::wal::batch::{Entry, entries};
 use crate::wal::repair::{After, Plan, plan};
 use crate::wal::{Damage, Framing};
@@ -55,9 +58,13 @@ pub fn repair(settings: &LogSettings, aside: Option<&Path>) -> Result<LogRepair>
     let Some(aside) = aside.filter(|_| !report.damages.is_empty()) else { return Ok(report) };
     plan.apply(aside).map_err(failed)?;
     let db = Db::open(settings)?;
+    let trims: HashMap<ShardKey, Offset> = db.marks()?.into_iter().map(|(shard, mark)| (shard, mark.trim)).collect();
     for salvage in &salvages {
-        db.write_sync(salvage.batch(&db)).map_err(super::db::storage)?;
+        db.write_sync(salvage.batch(&db, &trims)).map_err(super::db::storage)?;
     }
+    let mut forgotten = WriteBatch::default();
+    sequences::forget_all(&db, Timestamp::now(), &mut forgotten);
+    db.write_sync(forgotten).map_err(super::db::storage)?;
     db.flush()?;
     Ok(report)
 }
@@ -93,17 +100,22 @@ struct Salvage {
 }
 
 impl Salvage {
-    /// Column families need not be known: a block and its index entry have one key, and cannot be taken for one another.
     fn of(batch: &[u8]) -> Self {
         let (entries, is_understood) = entries(batch);
         let mut salvage = Self { is_understood, ..Self::default() };
         for entry in entries {
-            let Entry::Put { key, value } = entry else { continue };
+            let Entry::Put { family, key, value } = entry else { continue };
             let (Some(block_key), Ok(key)) = (BlockKey::decode(key), Key::try_from(key)) else { continue };
-            if let Ok(entry) = format::index_entry(block_key, value) {
-                salvage.whole.insert(key, (value.to_vec(), entry));
-            } else if let Some(indexed) = Indexed::decode(&key, value) {
-                salvage.lost.insert(key, indexed.entry);
+            match family {
+                options::LOG_NUMBER => {
+                    if let Ok(entry) = format::index_entry(block_key, value) {
+                        salvage.whole.insert(key, (value.to_vec(), entry));
+                    }
+                }
+                options::TIME_NUMBER => {
+                    salvage.lost.extend(Indexed::decode(&key, value).map(|indexed| (key, indexed.entry)));
+                }
+                _ => {}
             }
         }
         let whole = &salvage.whole;
@@ -112,15 +124,20 @@ impl Salvage {
     }
 
     /// Puts the whole blocks back. Lost ones keep their index entries where these follow what is there, so that their offsets
-    /// are not given again.
-    fn batch(&self, db: &Db) -> WriteBatch {
+    /// are not given again. What was trimmed since stays away.
+    fn batch(&self, db: &Db, trims: &HashMap<ShardKey, Offset>) -> WriteBatch {
+        let is_trimmed = |key: BlockKey| trims.get(&key.shard).is_some_and(|trim| key.last_offset < *trim);
         let mut batch = WriteBatch::default();
         for (key, (value, entry)) in &self.whole {
+            if BlockKey::decode(key).is_some_and(is_trimmed) {
+                continue;
+            }
             batch.put_cf(db.log(), key, value);
             batch.put_cf(db.time(), key, entry.encode());
         }
         for (key, entry) in &self.lost {
             if let Some(key) = BlockKey::decode(key)
+                && !is_trimmed(key)
                 && fits(db, Indexed { key, entry: *entry })
             {
                 batch.put_cf(db.time(), key.encode(), entry.encode());

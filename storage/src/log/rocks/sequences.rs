@@ -66,6 +66,12 @@ pub(super) fn write(changes: &Changes, db: &Db, batch: &mut WriteBatch) {
     }
 }
 
+/// Forgets all producers: what each stored until now is not known any more.
+pub(super) fn forget_all(db: &Db, until: Timestamp, batch: &mut WriteBatch) {
+    batch.delete_range_cf(db.producer(), &[0][..], &[u8::MAX; KEY_BYTES + 1][..]);
+    batch.put_cf(db.producer(), FORGOTTEN_KEY, forgotten(until));
+}
+
 /// The keys of a stream's producers, for a deletion; those of the very last shard number are left out, as no stream has it.
 pub(super) fn of_stream(stream: StreamId) -> Range<[u8; KEY_BYTES]> {
     let at = |shard| key((ShardKey { stream, shard: ShardId(shard) }, 0));

@@ -15,7 +15,7 @@ use super::db::Db;
 use super::group::{Group, Plan};
 use super::queue::Entry;
 use super::reclaim::Reclaimer;
-use super::{keys, marks, sequences};
+use super::{format, keys, marks, sequences};
 use crate::failpoint;
 
 /// After so long without an append the write-ahead log is sealed.
@@ -141,7 +141,7 @@ impl Committer {
 
     fn count_blocks(&self, stream: StreamId, plan: &Plan) {
         let stored: usize = plan.blocks.iter().map(|sealed| sealed.value.len()).sum();
-        let encrypted = plan.blocks.iter().filter(|sealed| sealed.encrypted).count();
+        let encrypted = plan.blocks.iter().filter(|sealed| format::is_encrypted(&sealed.value)).count();
         Counters::count(&self.shared.counters.blocks, plan.blocks.len() as u64);
         Counters::count(&self.shared.counters.encrypted_blocks, encrypted as u64);
         Counters::count(&self.shared.counters.stored_bytes, stored as u64);

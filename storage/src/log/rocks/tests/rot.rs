@@ -8,7 +8,13 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::log::Append;
 use crate::wal::{Framing, check};
+
+/// The name of an append that was first sent just now.
+fn named(producer: u32, sequence: u64) -> ProducerSequence {
+    ProducerSequence { producer: producer.into(), sequence, age: Duration::ZERO }
+}
 
 /// The folder of a log as a kill leaves it in a quiet moment, with appends to three shards in its write-ahead log.
 async fn killed() -> tempfile::TempDir {
@@ -17,7 +23,9 @@ async fn killed() -> tempfile::TempDir {
     for round in 0..12u64 {
         for number in 0..3 {
             let records = if round % 4 == 3 { vec![random(40_000)] } else { numbered(round * 10, 10) };
-            put(&log, shard(1, number), records).await;
+            let producer = Some(named(number, round));
+            let append = Append { records, producer, expected_next: None };
+            log.append(shard(1, number), append).await.expect("append").durable().await.expect("durable");
         }
     }
     log.trim(shard(1, 2), Offset(20)).await.expect("trim");
@@ -132,6 +140,47 @@ async fn a_repair_loses_the_rotten_block_alone_and_never_gives_its_offsets_again
     let after = log.read(lost.shard, lost.offsets.end, ALL).await.expect("what follows is readable");
     assert_eq!(after.first().map(|record| record.offset), Some(lost.offsets.end));
     assert_eq!(check(left.path(), Framing::Recycled).expect("check"), None);
+    // What the damaged group knew of producers is lost: what is sent again is refused, and not stored twice.
+    let again = ProducerSequence { age: Duration::from_secs(1), ..named(0, 8) };
+    let refused = log.stored(shard(1, 0), again, 10).expect_err("it may have been stored");
+    assert!(matches!(refused, Error::SequenceTooOld { .. }), "{refused}");
+    assert_eq!(log.stored(shard(1, 0), named(0, 100), 10).expect("a first try"), None);
+}
+
+/// A window of a producer has a key of the length of a block's, and may have the length of an index entry.
+#[tokio::test]
+async fn a_repair_takes_no_producer_for_a_block() {
+    let left = folder();
+    let settings = LogSettings::new(left.path());
+    let ended = {
+        let log = open(left.path());
+        for sequence in 0..40 {
+            let append = Append { producer: Some(named(u32::MAX, sequence)), ..numbered(sequence, 1).into() };
+            log.append(shard(1, 0), append).await.expect("append").durable().await.expect("durable");
+        }
+        let wal = files_ending(left.path(), "log").pop().expect("a write-ahead log");
+        let written = fs::metadata(&wal).expect("its size").len();
+        wait_until("the log is sealed", || fs::metadata(&wal).is_ok_and(|file| file.len() > written)).await;
+        let ended = folder();
+        copy(left.path(), ended.path());
+        ended
+    };
+    let wal = files_ending(ended.path(), "log").pop().expect("a write-ahead log");
+    let whole = fs::read(&wal).expect("read");
+    for number in 0..20 {
+        let needle = format!("event {number}");
+        let at = whole.windows(needle.len()).position(|window| window == needle.as_bytes()).expect("the record");
+        let rotten = folder();
+        copy(ended.path(), rotten.path());
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x20;
+        fs::write(rotten.path().join(wal.file_name().expect("a name")), bytes).expect("write");
+        let settings = LogSettings { path: rotten.path().to_path_buf(), ..settings.clone() };
+        let aside = folder();
+        let done = repair(&settings, Some(aside.path())).expect("a repair");
+        assert_eq!(done.blocks_lost.len(), 1, "{done:?}");
+        assert_eq!(open(rotten.path()).offsets(shard(1, 0)), range(0, 40), "event {number}");
+    }
 }
 
 #[tokio::test]
