@@ -42,7 +42,8 @@ impl Reader<'_> {
                     at = block.end_offset();
                     index.seek(self.shard, at);
                 }
-                // A trim passed by while this read was on its way.
+                // A trim passed by while this read was on its way. One answer has no gap: what is behind the trim is for the next.
+                Ok(None) if self.state.trim() > at && !gathered.records.is_empty() => return Ok(gathered),
                 Ok(None) if self.state.trim() > at => {
                     at = self.state.trim();
                     index.seek(self.shard, at);

@@ -147,27 +147,23 @@ async fn a_repair_loses_the_rotten_block_alone_and_never_gives_its_offsets_again
     assert_eq!(log.stored(shard(1, 0), named(0, 100), 10).expect("a first try"), None);
 }
 
-/// A window of a producer has a key of the length of a block's, and may have the length of an index entry.
+/// A window of a producer has a key of the length of a block's, and with two sequences often the length of an index entry.
 #[tokio::test]
 async fn a_repair_takes_no_producer_for_a_block() {
-    let left = folder();
-    let settings = LogSettings::new(left.path());
-    let ended = {
-        let log = open(left.path());
-        for sequence in 0..40 {
-            let append = Append { producer: Some(named(u32::MAX, sequence)), ..numbered(sequence, 1).into() };
-            log.append(shard(1, 0), append).await.expect("append").durable().await.expect("durable");
-        }
-        let wal = files_ending(left.path(), "log").pop().expect("a write-ahead log");
-        let written = fs::metadata(&wal).expect("its size").len();
-        wait_until("the log is sealed", || fs::metadata(&wal).is_ok_and(|file| file.len() > written)).await;
-        let ended = folder();
-        copy(left.path(), ended.path());
-        ended
-    };
-    let wal = files_ending(ended.path(), "log").pop().expect("a write-ahead log");
+    let (files, ended) = (folder(), folder());
+    let log = open(files.path());
+    put(&log, shard(1, 0), numbered(0, 1000)).await;
+    for number in 1000..1020 {
+        let producer = Some(named(u32::MAX - (number / 2) as u32, number % 2));
+        let append = Append { producer, ..numbered(number, 1).into() };
+        log.append(shard(1, 0), append).await.expect("append").durable().await.expect("durable");
+    }
+    let wal = files_ending(files.path(), "log").pop().expect("a write-ahead log");
+    let written = fs::metadata(&wal).expect("its size").len();
+    wait_until("the log is sealed", || fs::metadata(&wal).is_ok_and(|file| file.len() > written)).await;
+    copy(files.path(), ended.path());
     let whole = fs::read(&wal).expect("read");
-    for number in 0..20 {
+    for number in (1001..1020).step_by(2) {
         let needle = format!("event {number}");
         let at = whole.windows(needle.len()).position(|window| window == needle.as_bytes()).expect("the record");
         let rotten = folder();
@@ -175,11 +171,10 @@ async fn a_repair_takes_no_producer_for_a_block() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x20;
         fs::write(rotten.path().join(wal.file_name().expect("a name")), bytes).expect("write");
-        let settings = LogSettings { path: rotten.path().to_path_buf(), ..settings.clone() };
         let aside = folder();
-        let done = repair(&settings, Some(aside.path())).expect("a repair");
+        let done = repair(&LogSettings::new(rotten.path()), Some(aside.path())).expect("a repair");
         assert_eq!(done.blocks_lost.len(), 1, "{done:?}");
-        assert_eq!(open(rotten.path()).offsets(shard(1, 0)), range(0, 40), "event {number}");
+        assert_eq!(open(rotten.path()).offsets(shard(1, 0)), range(0, 1020), "event {number}");
     }
 }
 
