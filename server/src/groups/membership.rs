@@ -6,11 +6,10 @@ use millrace_storage::log::{Offset, ShardId};
 
 use super::name::{MemberId, MemberName};
 use super::registry::Groups;
-use super::shards::{self, Shards};
 use super::state::{Group, Member, State};
 use super::{Caller, GroupOffset, LeaseId};
 use crate::error::{Error, Kind, Result};
-use crate::streams::Position;
+use crate::streams::{Position, Topology};
 
 /// What a member is told as it joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,12 +103,12 @@ impl Groups {
         }
         // The version is read before the leases: a change in between is told once more rather than not at all.
         let version = *watch.borrow_and_update();
-        let (now, shards) = (self.0.clock.now(), shards::of(&self.0.streams, &group.stream.topology()));
+        let (now, topology) = (self.0.clock.now(), group.stream.topology());
         let state = group.lock();
         if state.gone || !state.members.contains_key(&caller.member) {
             return Err(group.no_member(&caller.member));
         }
-        Ok(Leases { version, leases: held_by(&state, &caller.member, &shards, now) })
+        Ok(Leases { version, leases: held_by(&state, &caller.member, &topology, now) })
     }
 
     fn see(&self, group: &Group, member: &MemberId) -> Result<()> {
@@ -154,7 +153,7 @@ impl Groups {
     }
 }
 
-fn held_by(state: &State, member: &MemberId, shards: &Shards, now: Instant) -> Vec<LeaseView> {
+fn held_by(state: &State, member: &MemberId, topology: &Topology, now: Instant) -> Vec<LeaseView> {
     let mine = state.slots.iter().filter_map(|(shard, slot)| {
         let lease = slot.lease.as_ref().filter(|lease| lease.member == *member)?;
         Some(LeaseView {
@@ -162,7 +161,7 @@ fn held_by(state: &State, member: &MemberId, shards: &Shards, now: Instant) -> V
             epoch: lease.epoch,
             checkpoint: slot.checkpoint,
             release_within: lease.release_by.map(|by| by.saturating_duration_since(now)),
-            end: shards.get(shard).and_then(|shard| shard.end),
+            end: topology.shard(*shard).and_then(|shard| shard.closed()).map(|closed| closed.end),
         })
     });
     mine.collect()

@@ -42,10 +42,12 @@ impl Groups {
         };
         let taken = self.grant(group, settled.grant).await?;
         rows::remove(&*self.0.meta, group.value.id, &settled.vanished).await?;
+        let mut state = group.lock();
         for shard in settled.vanished {
+            // Only now that its row is gone too: a failure before has it found again.
+            state.slots.remove(&shard);
             self.0.metrics.remove_shard(group.stream.name(), &group.name, shard);
         }
-        let mut state = group.lock();
         // A member that left meanwhile left what it was to have.
         state.unsettled = !taken;
         let (members, leases) = state.counts();

@@ -38,6 +38,8 @@ impl Groups {
             let shards: Vec<ShardId> = begins.iter().map(|(shard, _)| *shard).collect();
             let begins: BTreeMap<ShardId, Offset> = begins.into_iter().collect();
             let checkpointed_at_ms = Timestamp::now().as_millis();
+            group.lock().take_all();
+            group.changed();
             let rows = rows::update(&*self.0.meta, group.value.id, &shards, |shard, row| {
                 let offset = begins.get(&shard).copied().unwrap_or_default().0;
                 Ok(GroupCheckpointValue { offset, sub: 0, epoch: row.epoch + 1, checkpointed_at_ms })
@@ -45,12 +47,8 @@ impl Groups {
             let rows = rows.await?;
             let mut state = group.lock();
             for (shard, row) in rows {
-                let slot = state.slots.entry(shard).or_default();
-                slot.note(&row);
-                slot.lease = None;
+                state.slots.entry(shard).or_default().note(&row);
             }
-            drop(state);
-            group.changed();
         }
         tracing::info!(stream = %stream, group = %name, ?position, "reset a consumer group");
         self.rebalance_or_later(&group).await;

@@ -176,7 +176,7 @@ impl State {
         let before = self.leases();
         self.expire(now, settings.lease_ttl(), metrics);
         self.take_overdue(now, metrics);
-        let vanished = self.forget_vanished(shards);
+        let vanished = self.slots.keys().filter(|shard| !shards.contains_key(shard)).copied().collect();
         for id in shards.keys().filter(|id| self.is_finished(**id, shards)).copied().collect::<Vec<_>>() {
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.lease = None;
@@ -250,12 +250,10 @@ impl State {
         }
     }
 
-    fn forget_vanished(&mut self, shards: &Shards) -> Vec<ShardId> {
-        let vanished: Vec<ShardId> = self.slots.keys().filter(|shard| !shards.contains_key(shard)).copied().collect();
-        for shard in &vanished {
-            self.slots.remove(shard);
-        }
-        vanished
+    /// Frees all shards, to be given anew: nobody may checkpoint from here on. The next rebalance is due.
+    pub(super) fn take_all(&mut self) {
+        self.unsettled = true;
+        self.slots.values_mut().for_each(|slot| slot.lease = None);
     }
 
     /// Ends a member; its leases are free.
