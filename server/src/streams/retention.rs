@@ -86,9 +86,9 @@ impl Streams {
         let readers = if spec.hold_for_deliveries { readers } else { &[] };
         let mut holding = Holding::default();
         for shard in stream.topology().shards() {
-            // Trimming must not overtake a deletion; held for one shard at a time, since a reshard waits for it, and puts
-            // for that.
-            let _gate = stream.gate.read().await;
+            // Trimming must not overtake a deletion; held for one shard at a time and not while bytes are counted, since a
+            // reshard waits for it, and puts for that.
+            let gate = stream.gate.read().await;
             if stream.deleted.is_cancelled() {
                 return Ok(());
             }
@@ -96,12 +96,13 @@ impl Streams {
             let ended = self.log().offset_at(shard.key(), oldest).await?;
             let needed = readers.iter().map(|reader| reader.needs(shard.id())).min();
             let before = needed.map_or(ended, |needed| needed.min(ended));
-            self.hold(&mut holding, shard.key(), before.max(trim)..ended, readers).await?;
             if before > trim {
                 self.log().trim(shard.key(), before).await?;
                 stream.metrics.retention_trimmed.inc_by(before.since(trim));
                 tracing::debug!(stream = %stream.name(), shard = %shard.id(), %before, "trimmed");
             }
+            drop(gate);
+            self.hold(&mut holding, shard.key(), before.max(trim)..ended, readers).await?;
         }
         show(stream, holding, now);
         // What goes unread where nothing is held is counted by the delivery that misses it, which must find the shard.
@@ -121,13 +122,17 @@ impl Streams {
             return Ok(());
         }
         holding.records += kept.end.since(kept.start);
-        holding.bytes += self.log().stored_bytes_in(shard, kept.clone()).await?;
+        let kept_bytes = self.log().stored_bytes_in(shard, kept.clone()).await?;
+        holding.bytes += kept_bytes;
         for reader in readers {
             let from = reader.needs(shard.shard).max(kept.start);
             if from >= kept.end {
                 continue;
             }
-            let bytes = self.log().stored_bytes_in(shard, from..kept.end).await?;
+            let bytes = match from == kept.start {
+                true => kept_bytes,
+                false => self.log().stored_bytes_in(shard, from..kept.end).await?,
+            };
             let records = kept.end.since(from);
             match holding.by.iter_mut().find(|held| held.delivery == reader.delivery) {
                 Some(held) => (held.records, held.bytes) = (held.records + records, held.bytes + bytes),

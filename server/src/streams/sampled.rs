@@ -165,8 +165,7 @@ impl Sampled {
         ]
     }
 
-    fn refresh(&self) {
-        let source = self.source.lock().as_ref().and_then(Weak::upgrade);
+    fn refresh(&self, source: Option<Arc<dyn Samples>>) {
         let integers = [
             &self.stored,
             &self.stored_max,
@@ -234,7 +233,9 @@ impl Collector for Sampled {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.refresh();
+        // Held to the end: two scrapes at a time would add up.
+        let source = self.source.lock();
+        self.refresh(source.as_ref().and_then(Weak::upgrade));
         self.parts().into_iter().flat_map(Collector::collect).collect()
     }
 }

@@ -3,6 +3,7 @@
 //! A topology never changes; a reshard puts another in its place. Numbers of shards are never reused: children get the next
 //! free ones, so a child's number is higher than its parents', and the highest is always open.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -79,17 +80,14 @@ impl ShardSpec {
 
 impl Topology {
     /// A topology of shards in any order.
-    pub(super) fn new(mut shards: Vec<Arc<ShardState>>) -> Self {
-        shards.sort_unstable_by_key(|shard| shard.id());
-        let mut open: Vec<_> = shards.iter().filter(|shard| shard.closed().is_none()).cloned().collect();
-        open.sort_unstable_by_key(|shard| shard.range.start);
-        Self { shards: shards.into(), open: open.into() }
+    pub(super) fn new(shards: Vec<Arc<ShardState>>) -> Self {
+        Self::closing(shards, &BTreeMap::new())
     }
 
     /// As [`Self::new`], where some shards are to be closed at the same moment and do not know it yet.
-    pub(super) fn closing(mut shards: Vec<Arc<ShardState>>, closing: &[ShardId]) -> Self {
+    pub(super) fn closing(mut shards: Vec<Arc<ShardState>>, closing: &BTreeMap<ShardId, Closed>) -> Self {
         shards.sort_unstable_by_key(|shard| shard.id());
-        let is_open = |shard: &&Arc<ShardState>| shard.closed().is_none() && !closing.contains(&shard.id());
+        let is_open = |shard: &&Arc<ShardState>| shard.closed().is_none() && !closing.contains_key(&shard.id());
         let mut open: Vec<_> = shards.iter().filter(is_open).cloned().collect();
         open.sort_unstable_by_key(|shard| shard.range.start);
         Self { shards: shards.into(), open: open.into() }

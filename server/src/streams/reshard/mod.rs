@@ -131,7 +131,11 @@ impl Streams {
             Ask::Merge { shard, adjacent } => {
                 Plan::merge(&topology, &*stream.shard(*shard)?, &*stream.shard(*adjacent)?)?
             }
-            Ask::Evenly { count } => Plan::evenly(&topology, *count),
+            Ask::Evenly { count } => {
+                // Before anything is made for each of them.
+                self.check_open(name, count.get() as usize).map_err(|rejected| self.reject(rejected))?;
+                Plan::evenly(&topology, *count)
+            }
         };
         let reason = match by {
             By::Load(reason) => reason,
@@ -148,13 +152,18 @@ impl Streams {
     /// Checks the limits on numbers of shards.
     fn check_room(&self, stream: &StreamState, before: &Topology, change: &Change) -> Result<(), Rejected> {
         let (closed, links) = (change.closing.len(), change.links.len());
-        let open = before.open().len() + change.children.len() - closed - links;
+        self.check_open(stream.name(), before.open().len() + change.children.len() - closed - links)?;
+        self.check_shards(change.children.len())
+    }
+
+    /// Checks whether a stream may have so many open shards.
+    fn check_open(&self, stream: &StreamName, open: usize) -> Result<(), Rejected> {
         let open_max = self.settings().shard_count_max as usize;
         if open > open_max {
-            let message = format!("{open} shards are past the limit of {open_max} for stream {}", stream.name());
+            let message = format!("{open} shards are past the limit of {open_max} for stream {stream}");
             return Err(Rejected::new("shard_count_max", "shard_count", message));
         }
-        self.check_shards(change.children.len())
+        Ok(())
     }
 
     /// Checks whether so many more shards may be.
@@ -176,10 +185,9 @@ impl Streams {
         let closed = self.close_at(&change).await?;
         self.store(&stream, before, &change, &closed).await?;
         let kept = before.shards().iter().chain(&change.children).cloned().collect();
-        let ids: Vec<ShardId> = closed.keys().copied().collect();
         let ends =
             change.closing.iter().chain(&change.links).map(|shard| (Arc::clone(shard), closed[&shard.id()].clone()));
-        stream.set_topology(Topology::closing(kept, &ids), ends);
+        stream.set_topology(Topology::closing(kept, &closed), ends);
         drop(gate);
         let Change { closing, children, reason, .. } = change;
         let list = |shards: &[Arc<ShardState>]| shards.iter().map(|shard| shard.id().0).collect::<Vec<_>>();
