@@ -27,13 +27,23 @@ struct Inner {
     place: StoreSettings,
     /// Held while a backup is taken.
     taking: Mutex<()>,
+    /// Held while the log is read.
+    verifying: Mutex<()>,
 }
 
 impl Maintenance {
     /// The service for the stores in `data_dir`, with backups in `place`, which is not opened yet.
     #[must_use]
     pub fn new(log: Arc<RocksLog>, meta: RocksMeta, streams: Streams, data_dir: PathBuf, place: StoreSettings) -> Self {
-        Self(Arc::new(Inner { log, meta, streams, data_dir, place, taking: Mutex::new(()) }))
+        Self(Arc::new(Inner {
+            log,
+            meta,
+            streams,
+            data_dir,
+            place,
+            taking: Mutex::default(),
+            verifying: Mutex::default(),
+        }))
     }
 
     /// Where backups lie, as a URL.
@@ -75,8 +85,12 @@ impl Maintenance {
     /// Reads every block of the log.
     ///
     /// # Errors
-    /// What keeps the log from being read at all; what is wrong in it is in the answer.
+    /// [`Kind::FailedPrecondition`] while another call reads it; what keeps the log from being read at all. What is wrong in it
+    /// is in the answer.
     pub async fn verify_log(&self, progress: impl FnMut(&Verified) + Send + 'static) -> Result<Verified> {
+        let Ok(_one_at_a_time) = self.0.verifying.try_lock() else {
+            return Err(Error::new(Kind::FailedPrecondition, "the log is being verified; wait for its end"));
+        };
         let verified = self.0.log.verify(progress).await?;
         for fault in &verified.faults {
             let (shard, from, to) = (fault.shard, fault.offsets.start, fault.offsets.end);
