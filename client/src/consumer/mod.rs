@@ -114,14 +114,15 @@ impl Consumer {
     /// A connection that breaks is opened again with back-off, and each shard goes on at the record after its last:
     /// no record is left out, none is given twice. Within a shard records come in order; between shards there is none, but
     /// that of a lineage: where shards are split or merged, their children are read when all of theirs was, so that each
-    /// partition key's records come in order.
+    /// partition key's records come in order. A shard whose records were past their retention before they were read, and
+    /// that the stream therefore has no more, gives way to its children, with a warning.
     ///
     /// # Errors
     /// `NotFound` where the stream does not exist, `Invalid` where it has more than 200 shards to read at once: each takes one of the 256
     /// calls that a connection may have; spread such a stream over clients by [`Self::subscribe_shard`].
     pub async fn subscribe(&self, stream: &str, position: Position) -> Result<Subscription> {
         let shards = self.admin.describe_stream(stream).await?.shards;
-        Subscription::of_stream((&self.records, &self.name), stream, &shards, position)
+        Subscription::of_stream(self.clone(), stream, &shards, position)
     }
 
     /// As [`Self::subscribe`], for one shard; it ends where the shard was split or merged.
@@ -132,6 +133,6 @@ impl Consumer {
         let shards = self.admin.describe_stream(stream).await?.shards;
         let missing = || Error::new(Kind::NotFound, format!("stream \"{stream}\" has no shard {shard}"));
         let shard = shards.iter().find(|described| described.shard == shard).ok_or_else(missing)?;
-        Ok(Subscription::of_shard((&self.records, &self.name), stream, shard, position))
+        Ok(Subscription::of_shard(self.clone(), stream, shard, position))
     }
 }

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use backon::ExponentialBackoff;
 use futures::Stream;
-use millrace_proto::v1::record_service_client::RecordServiceClient;
-use millrace_proto::v1::{ChildShard, SubscribeRequest, SubscribeResponse};
+use millrace_proto::v1::{ChildShard, Shard, SubscribeRequest, SubscribeResponse};
 use tonic::Streaming;
-use tonic::transport::Channel;
 
-use super::Position;
+use super::{Consumer, Position};
 use crate::{Error, Kind, Record, Result, retry};
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
@@ -23,17 +21,19 @@ pub(super) enum Push {
     Records(Vec<Record>),
     /// It is closed and all of it was given: its children take over. The last item.
     End { shard: u32, children: Vec<ChildShard> },
+    /// The stream has it no more: it was closed, and its records are past their retention. The shards that the stream has
+    /// now; the last item.
+    Gone { shard: u32, shards: Vec<Shard> },
 }
 
 /// Batches of the shard's records from a position on, until it ends; an error is the last item.
 pub(super) fn pushes(
-    (records, consumer): (RecordServiceClient<Channel>, Arc<str>),
+    consumer: Consumer,
     stream: Arc<str>,
     shard: u32,
     position: Position,
 ) -> impl Stream<Item = Result<Push>> + Send {
-    let cursor =
-        Cursor { records, consumer, stream, shard, position, call: None, end: None, ended: false, delays: None };
+    let cursor = Cursor { consumer, stream, shard, position, call: None, end: None, ended: false, delays: None };
     futures::stream::try_unfold(cursor, |mut cursor| async move {
         if cursor.ended {
             return Ok(None);
@@ -44,8 +44,7 @@ pub(super) fn pushes(
 }
 
 struct Cursor {
-    records: RecordServiceClient<Channel>,
-    consumer: Arc<str>,
+    consumer: Consumer,
     stream: Arc<str>,
     shard: u32,
     /// Where to go on.
@@ -77,6 +76,26 @@ impl Cursor {
                     }
                 }
                 Err(error) if error.is_retryable() => self.wait(&error).await,
+                Err(error) if error.kind() == Kind::NotFound => return self.gone(error).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The server does not find the shard. Where it still has the stream, others took over long ago.
+    async fn gone(&mut self, error: Error) -> Result<Push> {
+        loop {
+            match self.consumer.admin.describe_stream(&self.stream).await {
+                Ok(stream) if stream.shards.iter().any(|shard| shard.shard == self.shard) => return Err(error),
+                Ok(stream) => {
+                    self.ended = true;
+                    tracing::warn!(
+                        stream = %self.stream, shard = self.shard, position = ?self.position,
+                        "a shard is gone: what was not read of it is past its retention; going on with its children"
+                    );
+                    return Ok(Push::Gone { shard: self.shard, shards: stream.shards });
+                }
+                Err(error) if error.is_retryable() => self.wait(&error).await,
                 Err(error) => return Err(error),
             }
         }
@@ -86,8 +105,9 @@ impl Cursor {
         let call = match &mut self.call {
             Some(call) => call,
             none => none.insert(
-                self.records
-                    .subscribe(request(&self.stream, &self.consumer, self.shard, self.position))
+                self.consumer
+                    .records
+                    .subscribe(request(&self.stream, &self.consumer.name, self.shard, self.position))
                     .await?
                     .into_inner(),
             ),
