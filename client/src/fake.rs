@@ -223,6 +223,10 @@ impl StreamService for Fake {
         Err(Status::unimplemented("not scripted"))
     }
 
+    async fn shred_stream(&self, _: Request<ShredStreamRequest>) -> Result<Response<ShredStreamResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
     async fn rewrap_stream_keys(
         &self,
         _: Request<v1::RewrapStreamKeysRequest>,

@@ -23,6 +23,7 @@ Examples:
   millrace stream update flights --stored-size-max 20GiB
   millrace stream update flights --encryption on
   millrace stream rotate-key flights
+  millrace stream shred flights                          nobody can read what was encrypted any more
   millrace stream update flights --shards 4              reshards while puts, reads and deliveries go on
   millrace stream update flights --mode on-demand        the load decides the number of shards
   millrace stream split flights 0
@@ -87,6 +88,19 @@ enum Command {
     RotateKey {
         /// The stream's name.
         name: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Destroy the data keys of a stream, and keep the stream.
+    ///
+    /// No record that was encrypted can be read again, from this server or from a copy of its log: reads fail and tell where
+    /// they may go on. Where the stream is encrypted, new records get a new key. Not reached: records stored before
+    /// encryption was switched on, tables and exports, and backups, which hold the wrapped keys.
+    Shred {
+        /// The stream's name.
+        name: String,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -188,6 +202,15 @@ pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
         }
         Command::RotateKey { name, output } => {
             output.write(&StreamView::of(admin.rotate_stream_key(&name).await?), described)
+        }
+        Command::Shred { name, confirm: flags, output } => {
+            confirm(
+                flags,
+                &format!(
+                    "destroy the data keys of stream {name}, so that none of its encrypted records can be read again"
+                ),
+            )?;
+            output.write(&StreamView::of(admin.shred_stream(&name).await?), described)
         }
         Command::RewrapKeys { output } => {
             let rewrapped = RewrapView::of(admin.rewrap_stream_keys().await?);
