@@ -251,7 +251,13 @@ fn a_shredded_stream_goes_on_and_nobody_reads_what_it_had() {
         site.server.kill();
         site.server.restart();
     }
-    // Without a key, nothing more can be destroyed: that of the new records goes too, and there is a third.
+    // A member of a group ends there, or goes on by choice as well.
+    let member = ["tail", "s", "--group", "g", "--from", "trim-horizon"];
+    let refused = site.run(&[&member[..], &["-n", "40"]].concat()).failed();
+    assert!(refused.stderr.contains("sealed by data key 1"), "{}", refused.stderr);
+    let past = site.run(&[&member[..], &["-n", "20", "--skip-unreadable"]].concat()).ok();
+    assert_eq!(past.stdout.matches("later-data-").count(), 20, "the others were noted: {}", past.stdout);
+    // The key of the new records can be destroyed too.
     let said = site.run(&["stream", "shred", "s", "--yes"]).ok();
     assert!(said.stdout.contains("on, data key 3"), "{}", said.stdout);
     assert!(site.run(&["tail", "s", "--from", "40", "--shard", "0", "-n", "1"]).failed().stderr.contains("data key 2"));

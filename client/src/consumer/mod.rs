@@ -15,7 +15,7 @@ use millrace_proto::v1::{ChildShard, GetRequest};
 use tonic::transport::Channel;
 
 pub use position::Position;
-pub use subscription::Subscription;
+pub use subscription::{Skipped, Subscription};
 
 use crate::{Admin, Error, Kind, Record, Result};
 
@@ -38,6 +38,7 @@ pub struct Consumer {
     admin: Admin,
     /// Whose out quota reading takes; empty for that of all readers without a name.
     name: Arc<str>,
+    skips_unreadable: bool,
 }
 
 /// Records of one shard, read at once.
@@ -56,7 +57,16 @@ pub struct Page {
 
 impl Consumer {
     pub(crate) fn new(records: RecordServiceClient<Channel>, admin: Admin) -> Self {
-        Self { records, admin, name: "".into() }
+        Self { records, admin, name: "".into(), skips_unreadable: false }
+    }
+
+    /// The same reader, whose subscriptions go on past records that nobody can read: a block that the server's disk lost, or
+    /// one whose data key was destroyed. Otherwise they end there with [`Kind::DataLoss`], whose [`Error::next_offset`] is
+    /// where to read on. [`Subscription::skipped`] tells what was passed by.
+    #[must_use]
+    pub const fn skipping_unreadable(mut self) -> Self {
+        self.skips_unreadable = true;
+        self
     }
 
     /// The same reader under a name: it has an out quota of its own on each shard, so that no other reader slows it. A name

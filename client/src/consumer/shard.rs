@@ -19,6 +19,8 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 pub(super) enum Push {
     /// Its next records.
     Records(Vec<Record>),
+    /// Records that nobody can read were passed by, by choice.
+    Unreadable(Error),
     /// It is closed and all of it was given: its children take over. The last item.
     End { shard: u32, children: Vec<ChildShard> },
     /// The stream has it no more: it was closed, and its records are past their retention. The shards that the stream has
@@ -76,10 +78,24 @@ impl Cursor {
                     }
                 }
                 Err(error) if error.is_retryable() => self.wait(&error).await,
+                Err(error) if self.consumer.skips_unreadable && self.skip(&error) => {
+                    return Ok(Push::Unreadable(error));
+                }
                 Err(error) if error.kind() == Kind::NotFound => return self.gone(error).await,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Goes on past what cannot be read, where the error says how far that is.
+    fn skip(&mut self, error: &Error) -> bool {
+        let Some(next) = error.next_offset().filter(|_| error.kind() == Kind::DataLoss) else { return false };
+        let is_past = !matches!(self.position, Position::Offset(at) if next <= at);
+        if is_past {
+            tracing::warn!(stream = %self.stream, shard = self.shard, %error, next, "unreadable records are passed by");
+            (self.call, self.position) = (None, Position::Offset(next));
+        }
+        is_past
     }
 
     /// The server does not find the shard. Where it still has the stream, others took over long ago.

@@ -29,7 +29,17 @@ pub struct Subscription {
     /// `None` where one shard alone is read.
     lineage: Option<Lineage>,
     ready: VecDeque<Record>,
+    skipped: Option<Skipped>,
     failed: bool,
+}
+
+/// What a subscription passed by, because nobody can read it.
+#[derive(Debug, Clone)]
+pub struct Skipped {
+    /// Places at which it did.
+    pub count: u64,
+    /// Why, at the last of them.
+    pub last: Error,
 }
 
 impl Subscription {
@@ -60,7 +70,7 @@ impl Subscription {
 
     fn new(consumer: Consumer, stream: &str, lineage: Option<Lineage>) -> Self {
         let (pushes, ready) = (SelectAll::new(), VecDeque::new());
-        Self { consumer, stream: stream.into(), pushes, lineage, ready, failed: false }
+        Self { consumer, stream: stream.into(), pushes, lineage, ready, skipped: None, failed: false }
     }
 
     fn push(&mut self, shard: u32, position: Position) {
@@ -83,6 +93,10 @@ impl Subscription {
     fn receive(&mut self, push: Push) -> Result<()> {
         match (push, &mut self.lineage) {
             (Push::Records(records), _) => self.ready.extend(records),
+            (Push::Unreadable(last), _) => {
+                let count = self.skipped.as_ref().map_or(0, |skipped| skipped.count) + 1;
+                self.skipped = Some(Skipped { count, last });
+            }
             (Push::End { shard, children }, Some(lineage)) => {
                 let ready = lineage.ended(shard, &children);
                 self.follow(ready)?;
@@ -94,6 +108,12 @@ impl Subscription {
             (Push::End { .. } | Push::Gone { .. }, None) => {}
         }
         Ok(())
+    }
+
+    /// What was passed by so far; `None` without [`Consumer::skipping_unreadable`], and where all could be read.
+    #[must_use]
+    pub const fn skipped(&self) -> Option<&Skipped> {
+        self.skipped.as_ref()
     }
 
     /// The next record; waits until there is one. `None` after an error, and at the end of one shard that is read alone.

@@ -2,7 +2,8 @@
 
 use millrace_proto::v1::position::Position as Wire;
 use millrace_proto::v1::{self, SubscribeResponse};
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::fake::Fake;
 use crate::{Kind, Position};
@@ -92,6 +93,40 @@ async fn a_subscription_to_one_shard_ends_with_it() {
     assert_eq!(records.next().await.unwrap().unwrap().offset, 20);
     assert!(records.next().await.unwrap().is_none());
     assert_eq!(fake.subscribes().len(), 1);
+}
+
+/// As the server tells it: with where reading may go on.
+fn unreadable(next_offset: u64) -> Result<SubscribeResponse, Status> {
+    let about = [("next_offset".to_owned(), next_offset.to_string())].into();
+    let details = ErrorDetails::with_error_info("DATA_LOSS", "millrace", about);
+    Err(Status::with_error_details(Code::DataLoss, "a block is corrupt", details))
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_ends_a_subscription_or_is_passed_by_as_the_reader_chose() {
+    let script = |_: usize, request: &v1::SubscribeRequest| match request.position.unwrap().position.unwrap() {
+        Wire::TrimHorizon(_) => vec![push(10..12), unreadable(15)],
+        Wire::Offset(15) => vec![unreadable(16)],
+        Wire::Offset(16) => vec![push(16..18), unreadable(18)],
+        at => panic!("{at:?}"),
+    };
+    let consumer = Fake::pushing(script).serve().consumer();
+    let mut records = consumer.subscribe("flights", Position::TrimHorizon).await.unwrap();
+    for offset in [10, 11] {
+        assert_eq!(records.next().await.unwrap().unwrap().offset, offset);
+    }
+    let error = records.next().await.unwrap_err();
+    assert_eq!((error.kind(), error.next_offset()), (Kind::DataLoss, Some(15)));
+    assert!(records.next().await.unwrap().is_none() && records.skipped().is_none());
+
+    let skipping = consumer.skipping_unreadable();
+    let mut records = skipping.subscribe("flights", Position::TrimHorizon).await.unwrap();
+    for offset in [10, 11, 16, 17] {
+        assert_eq!(records.next().await.unwrap().unwrap().offset, offset);
+    }
+    let skipped = records.skipped().unwrap();
+    assert_eq!((skipped.count, skipped.last.next_offset()), (2, Some(16)));
+    assert_eq!(records.next().await.unwrap_err().kind(), Kind::DataLoss, "it leads nowhere");
 }
 
 fn shard(shard: u32, parents: &[u32]) -> v1::Shard {

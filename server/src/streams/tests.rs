@@ -8,6 +8,7 @@ mod registry;
 mod encryption;
 mod reshard;
 mod retention;
+mod corrupt;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
