@@ -147,7 +147,8 @@ impl From<millrace_storage::backup::Error> for Error {
             Backup::Store(_) | Backup::Disk { .. } => Kind::Unavailable,
             Backup::Damaged { .. } => Kind::DataLoss,
             Backup::NotFound { .. } => Kind::NotFound,
-            Backup::NotEmpty { .. } => Kind::FailedPrecondition,
+            Backup::NotEmpty { .. } | Backup::Busy { .. } => Kind::FailedPrecondition,
+            Backup::Overtaken { .. } => Kind::Conflict,
             Backup::Lost(_) => Kind::Internal,
         };
         Self::new(kind, error)
