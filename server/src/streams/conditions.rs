@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_storage::log::{Log, Offset, ProducerSequence, ShardId};
-use millrace_storage::time::Timestamp;
 
 use super::put::{Placed, PutFailure, PutFailureKind, PutRecord, PutResult};
 use super::topology::{ShardState, Topology};
@@ -100,7 +99,7 @@ const SLACK: Duration = Duration::from_secs(60);
 
 /// Whether a shard was closed after a put of this age was first sent.
 fn may_hold(shard: &ShardState, age: Duration) -> bool {
-    shard.closed().is_some_and(|closed| closed.at >= Timestamp::now().before(age + SLACK))
+    shard.closed_within(age.saturating_add(SLACK))
 }
 
 /// Refuses records for which there is no quota or no room; `keys` are left to those that remain. Where the records of a

@@ -9,6 +9,7 @@ mod encryption;
 mod reshard;
 mod retention;
 mod corrupt;
+mod clock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
