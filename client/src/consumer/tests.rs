@@ -1,5 +1,7 @@
 //! Subscriptions across broken connections.
 
+use std::collections::HashMap;
+
 use millrace_proto::v1::position::Position as Wire;
 use millrace_proto::v1::{self, SubscribeResponse};
 use tonic::{Code, Status};
@@ -97,7 +99,7 @@ async fn a_subscription_to_one_shard_ends_with_it() {
 
 /// As the server tells it: with where reading may go on.
 fn unreadable(next_offset: u64) -> Result<SubscribeResponse, Status> {
-    let about = [("next_offset".to_owned(), next_offset.to_string())].into();
+    let about = HashMap::from([("next_offset".to_owned(), next_offset.to_string())]);
     let details = ErrorDetails::with_error_info("DATA_LOSS", "millrace", about);
     Err(Status::with_error_details(Code::DataLoss, "a block is corrupt", details))
 }

@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::confirm::{ConfirmArgs, confirm};
 use super::limit::Limit;
-use super::output::{OutputArgs, bytes, bytes_per_second, count, duration, facts, records_per_second, table, time};
+use super::output::{
+    NamedArgs, OutputArgs, bytes, bytes_per_second, count, duration, facts, records_per_second, table, time,
+};
 use super::reshard::{self, MergeArgs, ModeArg, ShardView, SplitArgs};
 use super::stream_keys::{EncryptionView, RewrapView, rewrapped_text};
 use super::{Endpoint, Failure, Result};
@@ -58,12 +60,7 @@ enum Command {
         output: OutputArgs,
     },
     /// Show a stream with its shards.
-    Describe {
-        /// The stream's name.
-        name: String,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    Describe(NamedArgs),
     /// Change a stream; what is not named stays.
     #[command(arg_required_else_help = true)]
     Update {
@@ -85,12 +82,7 @@ enum Command {
     /// Give an encrypted stream a new data key.
     ///
     /// New records are sealed with it; older ones stay readable. Keys that no readable record needs any more are destroyed.
-    RotateKey {
-        /// The stream's name.
-        name: String,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    RotateKey(NamedArgs),
     /// Destroy the data keys of a stream, and keep the stream.
     ///
     /// No record that was encrypted can be read again, from this server or from a copy of its log: reads fail and tell where
@@ -189,7 +181,7 @@ pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
             let streams: Vec<_> = admin.list_streams().await?.into_iter().map(StreamView::of).collect();
             output.write(&streams, |streams| listed(streams))
         }
-        Command::Describe { name, output } => {
+        Command::Describe(NamedArgs { name, output }) => {
             output.write(&StreamView::of(admin.describe_stream(&name).await?), described)
         }
         Command::Update { name, shards, mode, settings, output } => {
@@ -200,7 +192,7 @@ pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
             }
             output.write(&StreamView::of(stream), described)
         }
-        Command::RotateKey { name, output } => {
+        Command::RotateKey(NamedArgs { name, output }) => {
             output.write(&StreamView::of(admin.rotate_stream_key(&name).await?), described)
         }
         Command::Shred { name, confirm: flags, output } => {

@@ -156,7 +156,7 @@ pub(super) fn failure(shard: &ShardState, line: Line, error: &millrace_storage::
         // The others of its records may lie in the parent: the sequence is not used again, only known in part.
         Log::SequenceReused { producer, sequence, stored, given, .. } if line == Line::ParentGone && stored < given => {
             let message = format!(
-                "shard {} has {stored} of {given} records of sequence {sequence} of producer {producer}; the others may lie in \
+                "shard {} has {stored} of {given} records of sequence {sequence} of producer {producer:016x}; the others may lie in \
                  a parent that is past its retention and not known any more",
                 shard.id()
             );
