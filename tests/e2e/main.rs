@@ -16,4 +16,5 @@ mod idempotence;
 mod groups;
 mod reshard;
 mod aggregates;
+mod terminal;
 mod deploy;

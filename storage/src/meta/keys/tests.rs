@@ -127,8 +127,13 @@ async fn values_come_back() {
     let stream = StreamValue { id: 7, shard_count: 2, retention_ms: 3_600_000, ..StreamValue::default() };
     check(StreamKey { name: name.clone() }, stream).await;
     check(StreamIdKey, StreamIdValue { next: 8 }).await;
-    let data_key =
-        DataKeyValue { wrapped: vec![1; 61], master_key_id: name.clone(), created_at_ms: 5, replaced_at_ms: 6 };
+    let data_key = DataKeyValue {
+        wrapped: vec![1; 61],
+        master_key_id: name.clone(),
+        created_at_ms: 5,
+        replaced_at_ms: 6,
+        destroyed_at_ms: 7,
+    };
     check(DataKeyKey { stream_id: 7, version: 2 }, data_key).await;
     check(PurgeKey, PurgeValue {}).await;
     let shard = ShardValue {
