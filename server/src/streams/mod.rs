@@ -33,6 +33,7 @@ pub use hash_key::HashKeyRange;
 pub use name::{NAME_CHARS_MAX, StreamName};
 pub use options::{StreamMode, StreamOptions, StreamSpec};
 pub use put::{PendingPut, Placed, PutFailure, PutFailureKind, PutRecord, PutResult};
+pub(crate) use quota::Account;
 pub use quota::{OverQuota, ShardQuota};
 pub use read::{ChildShard, Position, ShardEnd, ShardRecords};
 pub use registry::Streams;
