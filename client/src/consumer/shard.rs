@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connection::Channel;
 use backon::ExponentialBackoff;
 use futures::Stream;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::{ChildShard, SubscribeRequest, SubscribeResponse};
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use super::Position;
 use crate::{Error, Kind, Record, Result, retry};

@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::connection::Channel;
 use futures::stream::{BoxStream, SelectAll};
 use futures::{Stream, StreamExt, TryStreamExt};
 use millrace_proto::v1;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
-use tonic::transport::Channel;
 
 use super::Position;
 use super::lineage::Lineage;

@@ -4,6 +4,7 @@ mod records;
 mod streams;
 mod process;
 mod metrics;
+mod auth;
 mod sql;
 
 use std::collections::BTreeMap;

@@ -20,6 +20,8 @@ mod registry;
 mod directory;
 mod audit;
 mod metrics;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -80,6 +80,11 @@ impl Payer {
         &self.name
     }
 
+    /// Whether puts over the quota wait at all.
+    pub(crate) const fn delays(&self) -> bool {
+        matches!(self.account, Some((_, OverQuota::Delay)))
+    }
+
     /// Takes quota for records of these sizes, in order, or for all of them or none. What is over it waits so long at most,
     /// where the principal's puts wait at all.
     pub(crate) fn take(

@@ -91,7 +91,7 @@ impl Registry {
             self.directory.add(Arc::clone(&principal));
             wrapped.extend(value.keys.into_iter().map(|key| (Arc::clone(&principal), key)));
         }
-        let unwrapped = stream::iter(wrapped).map(|(principal, key)| async {
+        let unwrapped = stream::iter(wrapped).map(|(principal, key)| async move {
             let (id, expires_at) = (AccessKeyId::of_stored(key.id.clone()), expires_at(&key));
             let secret = self.unwrap(&principal, &key).await;
             let secret = secret.inspect_err(|error| {

@@ -15,6 +15,7 @@ mod registry;
 mod encryption;
 mod room;
 mod conditions;
+mod pay;
 mod admit;
 mod put;
 mod consumers;

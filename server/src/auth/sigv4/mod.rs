@@ -8,6 +8,8 @@ mod request;
 mod canonical;
 mod claim;
 mod signing_key;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
