@@ -10,6 +10,8 @@ mod disk;
 mod backup;
 mod store;
 mod encryption;
+mod auth;
+mod tls;
 mod exports;
 mod subscribe;
 mod idempotence;

@@ -512,7 +512,7 @@ async fn the_client_brings_its_token_and_tells_denials_apart() {
     let token = closed.principal("ann", &[("put", "stream/s"), ("describe_stream", "stream/s")]).await;
     let ann = connect(&token);
     let producer = ann.producer("s");
-    let placed = producer.put(millrace_client::PutRecord::new("k", "x")).await.unwrap().await.unwrap();
+    let placed = producer.send(millrace_client::PutRecord::new("k", "x")).await.unwrap().await.unwrap();
     assert_eq!(placed.offset, 0);
     producer.close().await.unwrap();
     let error = ann.admin().delete_stream("s").await.unwrap_err();
