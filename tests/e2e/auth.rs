@@ -76,7 +76,8 @@ fn from_the_first_principal_to_a_denied_one() {
     let rotated = run(&site, &root, &["principal", "rotate", "billing", "--output", "json"]).ok().json();
     let _said = run(&site, &billing, &["stream", "describe", "billing-1"]).failed();
     let _said = run(&site, &token(&rotated), &["stream", "describe", "billing-1"]).ok();
-    let _said = run(&site, &root, &["principal", "revoke", "billing", "put,get,describe_stream", "stream/billing-*"]).ok();
+    let _said =
+        run(&site, &root, &["principal", "revoke", "billing", "put,get,describe_stream", "stream/billing-*"]).ok();
     let _said = run(&site, &token(&rotated), &["stream", "describe", "billing-1"]).failed();
     let _said = run(&site, &root, &["principal", "delete", "billing", "--yes"]).ok();
     let listed = run(&site, &root, &["principal", "list", "--output", "json"]).ok().json();
@@ -97,8 +98,7 @@ fn an_open_server_says_so_and_listens_elsewhere_only_when_forced() {
     let site = Site::start();
     assert!(site.server.log().contains("auth is off"), "{}", site.server.log());
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let settings =
-        ServerSettings::new(&folder.path().join("data")).env("MILLRACE_HTTP_LISTEN", "0.0.0.0:0");
+    let settings = ServerSettings::new(&folder.path().join("data")).env("MILLRACE_HTTP_LISTEN", "0.0.0.0:0");
     let (status, said) = settings.run_refused();
     assert!(!status.success() && said.contains("http_listen") && said.contains("MILLRACE_AUTH_OFF_ANYWHERE"), "{said}");
     let forced = Site::start_with(|settings| {

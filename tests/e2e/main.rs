@@ -12,6 +12,7 @@ mod store;
 mod encryption;
 mod auth;
 mod tls;
+mod idle;
 mod exports;
 mod subscribe;
 mod idempotence;

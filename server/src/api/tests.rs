@@ -5,6 +5,7 @@ mod streams;
 mod process;
 mod metrics;
 mod auth;
+mod ports;
 mod sql;
 
 use std::collections::BTreeMap;

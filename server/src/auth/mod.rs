@@ -16,6 +16,7 @@ mod principal;
 mod caller;
 mod payer;
 mod sigv4;
+mod aws;
 mod registry;
 mod directory;
 mod audit;

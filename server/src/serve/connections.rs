@@ -24,8 +24,8 @@ const REFUSALS_MAX: usize = 64;
 /// How long a refused client gets to read why.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
-/// The limit and its counts.
-#[derive(Debug)]
+/// The limit and its counts. Clones share them.
+#[derive(Debug, Clone)]
 pub(super) struct Connections {
     max: u32,
     places: Arc<Semaphore>,

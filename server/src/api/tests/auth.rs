@@ -128,8 +128,18 @@ fn methods() -> Vec<String> {
     let ours = services.flat_map(|service| {
         service.method.iter().map(|method| format!("/millrace.v1.{}/{}", service.name(), method.name()))
     });
-    let flight = ["Handshake", "ListFlights", "GetFlightInfo", "PollFlightInfo", "GetSchema", "DoGet", "DoPut",
-        "DoExchange", "DoAction", "ListActions"];
+    let flight = [
+        "Handshake",
+        "ListFlights",
+        "GetFlightInfo",
+        "PollFlightInfo",
+        "GetSchema",
+        "DoGet",
+        "DoPut",
+        "DoExchange",
+        "DoAction",
+        "ListActions",
+    ];
     let flight = flight.iter().map(|method| format!("/arrow.flight.protocol.FlightService/{method}"));
     ours.chain(flight).chain(["/millrace.v1.Nothing/Do".to_owned()]).collect()
 }
@@ -257,7 +267,8 @@ async fn grants_end_at_their_names() {
         let pipeline_toml = PIPELINE.split_once("[[delivery]]").unwrap().1.replacen("theirs", "mine-d", 1);
         let pipeline_toml = pipeline_toml.replace("stream = \"theirs\"", &format!("stream = \"{stream}\""));
         let pipeline_toml = pipeline_toml.replace("table = \"theirs\"", &format!("table = \"{table}\""));
-        let request = v1::ApplyPipelineRequest { pipeline_toml: format!("[[delivery]]{pipeline_toml}"), dry_run: false };
+        let request =
+            v1::ApplyPipelineRequest { pipeline_toml: format!("[[delivery]]{pipeline_toml}"), dry_run: false };
         denied(&request.pipeline_toml.clone(), deliveries.apply_pipeline(request).await.map(drop));
     }
     closed.world.close().await;
@@ -293,8 +304,10 @@ async fn a_query_reads_the_tables_that_its_caller_may() {
         assert!(error.contains("may not query on table/"), "{statement}: {error}");
     }
     let mut flight = FlightSqlServiceClient::new(channel(&closed.world).await);
-    assert!(flight.execute("select 1".to_owned(), None).await.unwrap_err().to_string().contains("Unauthenticated")
-        || flight.execute("select 1".to_owned(), None).await.unwrap_err().to_string().contains("no credentials"));
+    assert!(
+        flight.execute("select 1".to_owned(), None).await.unwrap_err().to_string().contains("Unauthenticated")
+            || flight.execute("select 1".to_owned(), None).await.unwrap_err().to_string().contains("no credentials")
+    );
     closed.world.close().await;
 }
 
@@ -310,7 +323,8 @@ async fn names_that_may_not_be_queried_are_not_listed() {
     let token = closed.principal("analyst", &[("query", "table/default.mine")]).await;
     let settings = ConnectionSettings { token: Some(token), ca_file: None };
     let client = Client::connect_with(closed.world.running.grpc_addr().to_string(), &settings).unwrap();
-    let listed = "select table_schema, table_name from information_schema.tables where table_schema <> 'information_schema'";
+    let listed =
+        "select table_schema, table_name from information_schema.tables where table_schema <> 'information_schema'";
     let mut rows = client.query().sql(listed).await.unwrap();
     let mut names = Vec::new();
     while let Some(batch) = rows.next().await.unwrap() {
@@ -332,8 +346,7 @@ async fn open_calls_end_when_their_principal_loses_something() {
     let mut pushed = records.subscribe(subscribe.clone()).await.unwrap().into_inner();
     let (sender, puts) = tokio::sync::mpsc::channel(4);
     sender.send(put("s", vec![record("k", "x")])).await.unwrap();
-    let mut answers =
-        records.put_stream(tokio_stream::wrappers::ReceiverStream::new(puts)).await.unwrap().into_inner();
+    let mut answers = records.put_stream(tokio_stream::wrappers::ReceiverStream::new(puts)).await.unwrap().into_inner();
     assert_eq!(offsets(&answers.message().await.unwrap().unwrap()), [0]);
     let revoke = vec![grant("put", "stream/other")];
     closed.update(v1::UpdatePrincipalRequest { name: "ann".to_owned(), revoke, ..Default::default() }).await;
@@ -347,7 +360,9 @@ async fn open_calls_end_when_their_principal_loses_something() {
     assert_eq!(answers.message().await.unwrap_err().code(), Code::Unavailable);
     let mut again = records.subscribe(subscribe.clone()).await.unwrap().into_inner();
     assert_eq!(again.message().await.unwrap().unwrap().records.len(), 1);
-    closed.update(v1::UpdatePrincipalRequest { name: "ann".to_owned(), disabled: Some(true), ..Default::default() }).await;
+    closed
+        .update(v1::UpdatePrincipalRequest { name: "ann".to_owned(), disabled: Some(true), ..Default::default() })
+        .await;
     assert_eq!(again.message().await.unwrap_err().code(), Code::Unavailable);
     assert_eq!(records.subscribe(subscribe).await.unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(records.put(put("s", vec![record("k", "x")])).await.unwrap_err().code(), Code::Unauthenticated);
@@ -361,7 +376,8 @@ async fn each_put_of_a_stream_of_puts_is_asked_for() {
     for name in ["s", "t"] {
         StreamServiceClient::new(root.clone()).create_stream(stream_request(name)).await.unwrap();
     }
-    let mut records = RecordServiceClient::new(closed.wire(&closed.principal("ann", &[("put", "stream/s")]).await).await);
+    let mut records =
+        RecordServiceClient::new(closed.wire(&closed.principal("ann", &[("put", "stream/s")]).await).await);
     let puts = ["s", "t", "s"].map(|stream| put(stream, vec![record("k", "x")]));
     let mut answers = records.put_stream(futures::stream::iter(puts)).await.unwrap().into_inner();
     assert_eq!(offsets(&answers.message().await.unwrap().unwrap()), [0]);
@@ -450,11 +466,8 @@ async fn a_principals_quota_holds_over_all_streams_and_is_counted() {
         StreamServiceClient::new(root.clone()).create_stream(stream_request(name)).await.unwrap();
     }
     let quota = v1::PrincipalQuota { in_records_per_second: 10, burst_ms: 1000, ..Default::default() };
-    let request = v1::CreatePrincipalRequest {
-        grants: vec![grant("put,get", "stream/*")],
-        quota: Some(quota),
-        ..named("ann")
-    };
+    let request =
+        v1::CreatePrincipalRequest { grants: vec![grant("put,get", "stream/*")], quota: Some(quota), ..named("ann") };
     let token = principals(&root).create_principal(request).await.unwrap().into_inner().key.unwrap().token;
     let mut records = RecordServiceClient::new(closed.wire(&token).await);
     let many = |count: usize| (0..count).map(|n| record(&n.to_string(), "12345")).collect::<Vec<_>>();
