@@ -11,6 +11,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Kind {
     /// The request breaks a rule; the same request can never succeed.
     Invalid,
+    /// Nobody knows the caller: credentials are missing, wrong, or no longer good.
+    Unauthenticated,
+    /// The caller is known, and no grant allows it this.
+    PermissionDenied,
     /// The named object does not exist.
     NotFound,
     /// An object has the name already.

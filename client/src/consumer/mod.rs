@@ -10,9 +10,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connection::Channel;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::{ChildShard, GetRequest};
-use tonic::transport::Channel;
 
 pub use position::Position;
 pub use subscription::{Skipped, Subscription};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connection::Channel;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::{GroupOffset, SubscribeRequest, SubscribeResponse};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use super::settings::GroupSettings;
 use crate::{Error, Kind, Position, Record, Result};

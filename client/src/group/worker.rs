@@ -6,10 +6,10 @@ use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::connection::Channel;
 use millrace_proto::v1::GroupOffset;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use tokio::sync::watch;
-use tonic::transport::Channel;
 
 use super::batch::GroupBatch;
 use super::membership::{LeaseId, Membership};

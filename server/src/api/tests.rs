@@ -5,6 +5,8 @@ mod streams;
 mod bad_input;
 mod process;
 mod metrics;
+mod auth;
+mod ports;
 mod sql;
 
 use std::collections::BTreeMap;

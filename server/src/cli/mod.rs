@@ -19,6 +19,7 @@ mod verify;
 mod shards;
 mod log;
 mod backup;
+mod principal;
 mod restore;
 mod doctor;
 mod completions;
@@ -72,6 +73,7 @@ enum Command {
     Shards(shards::ShardsArgs),
     Log(log::LogArgs),
     Backup(backup::BackupArgs),
+    Principal(principal::PrincipalArgs),
     Restore(restore::RestoreArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -110,6 +112,7 @@ impl Command {
             Self::Shards(args) => shards::run(args),
             Self::Log(args) => log::run(args, endpoint).await,
             Self::Backup(args) => backup::run(args, endpoint).await,
+            Self::Principal(args) => principal::run(args, endpoint).await,
             Self::Restore(args) => restore::run(args).await,
             Self::Doctor(args) => doctor::run(args).await,
             Self::Completions(args) => completions::run(&args),

@@ -70,6 +70,55 @@ struct Plan {
     deliveries: Vec<(DeliverySpec, Change)>,
 }
 
+/// What applying is about to do to one object, for whoever says whether the caller may.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked<'a> {
+    /// A stream.
+    Stream {
+        /// Its name.
+        name: &'a str,
+        /// What is to be done to it.
+        action: Action,
+    },
+    /// A table.
+    Table {
+        /// Its namespace.
+        namespace: &'a str,
+        /// Its name there.
+        name: &'a str,
+        /// What is to be done to it.
+        action: Action,
+    },
+    /// A delivery.
+    Delivery {
+        /// Its name.
+        name: &'a str,
+        /// What is to be done to it.
+        action: Action,
+        /// The stream that it reads.
+        stream: &'a str,
+        /// The table that it writes to, by namespace and name, where it writes to one.
+        table: Option<(&'a str, &'a str)>,
+    },
+}
+
+impl Plan {
+    fn ask(&self, allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync)) -> Result<()> {
+        for (name, _, Change { action, .. }) in &self.streams {
+            allow(Asked::Stream { name: name.as_str(), action: *action })?;
+        }
+        for (name, _, Change { action, .. }) in &self.tables {
+            allow(Asked::Table { namespace: name.namespace(), name: name.name(), action: *action })?;
+        }
+        for (spec, Change { action, .. }) in &self.deliveries {
+            let table = spec.table_name().map(table_name).transpose()?;
+            let table = table.as_ref().map(|table| (table.namespace(), table.name()));
+            allow(Asked::Delivery { name: &spec.name, action: *action, stream: &spec.stream, table })?;
+        }
+        Ok(())
+    }
+}
+
 impl Deliveries {
     /// Makes streams, tables and deliveries what a pipeline file declares, and says what changed; with `dry_run`, what
     /// would change.
@@ -77,9 +126,24 @@ impl Deliveries {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] with object, field, value and limit, before anything is changed.
     pub async fn apply(&self, pipeline_toml: &str, dry_run: bool) -> Result<Vec<Change>> {
+        self.apply_allowed(pipeline_toml, dry_run, &|_| Ok(())).await
+    }
+
+    /// As [`Self::apply`], where `allow` lets each object pass that would be touched or shown. Nothing is changed or told
+    /// before it let all of them.
+    ///
+    /// # Errors
+    /// As [`Self::apply`], and what `allow` says.
+    pub async fn apply_allowed(
+        &self,
+        pipeline_toml: &str,
+        dry_run: bool,
+        allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync),
+    ) -> Result<Vec<Change>> {
         let pipeline = Pipeline::parse(pipeline_toml)?;
         let _turn = self.inner.changes.lock().await;
         let plan = self.plan(&pipeline).await?;
+        plan.ask(allow)?;
         if !dry_run {
             self.carry_out(&plan).await?;
         }

@@ -24,7 +24,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Action, Change};
+pub use apply::{Action, Asked, Change};
 pub use describe::{Described, DescribedShard, State};
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
 pub use settings::{CorruptBlocks, DeliverySettings, MEMORY_BYTES_MIN};

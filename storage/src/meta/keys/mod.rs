@@ -15,6 +15,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod table;
 pub mod group;
+pub mod principal;
 #[cfg(test)]
 mod tests;
 

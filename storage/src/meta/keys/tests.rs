@@ -13,6 +13,7 @@ use super::group::{
     scan_checkpoints,
 };
 use super::intent::{IntentKey, IntentValue};
+use super::principal::{AccessKeyValue, GrantValue, PrincipalKey, PrincipalValue, QuotaValue};
 use super::purge::{PurgeKey, PurgeValue};
 use super::shard::{ClosedValue, ShardMetaKey, ShardValue, scan_stream};
 use super::stream::{StreamIdKey, StreamIdValue, StreamKey, StreamValue};
@@ -42,15 +43,16 @@ proptest! {
         check_key(&PurgeKey);
         check_key(&GroupKey { stream: batch as u32, name: name.clone() });
         check_key(&GroupIdKey);
+        check_key(&PrincipalKey { name: name.clone() });
         check_key(&GroupCheckpointKey { group: batch as u32, shard: (batch >> 32) as u32 });
     }
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-        for family in ["", "batch/", "table/", "stream/", "stream-id/", "shard/", "data-key/", "purge/", "delivery/", "checkpoint/", "intent/"] {
+        for family in ["", "batch/", "table/", "stream/", "stream-id/", "shard/", "data-key/", "purge/", "delivery/", "checkpoint/", "intent/", "principal/"] {
             let key = [family.as_bytes(), &bytes].concat();
             let _ = (DataKeyKey::decode(&key), PurgeKey::decode(&key), StreamKey::decode(&key), StreamIdKey::decode(&key), DeliveryKey::decode(&key));
-            let _ = (CheckpointKey::decode(&key), IntentKey::decode(&key), TableKey::decode(&key));
+            let _ = (CheckpointKey::decode(&key), IntentKey::decode(&key), TableKey::decode(&key), PrincipalKey::decode(&key));
             if let Some(decoded) = BatchKey::decode(&key) {
                 prop_assert_eq!(&decoded.encode()[..], &key[..]);
             }
@@ -68,6 +70,7 @@ proptest! {
             }
             let _ = GroupIdKey::decode(&key);
         }
+        let _ = decode_value::<PrincipalKey>(b"principal/x", Bytes::from(bytes.clone()));
         let _ = decode_value::<IntentKey>(b"intent/x", Bytes::from(bytes));
     }
 
@@ -171,6 +174,21 @@ async fn values_come_back() {
     check(BatchKey { delivery: name.clone(), batch: 4 }, batch).await;
     let table = TableValue { metadata_location: "file:///m".to_owned(), spec_toml: String::new() };
     check(TableKey { namespace: "default".to_owned(), name: name.clone() }, table).await;
+    let access_key = AccessKeyValue {
+        id: "AKMR".to_owned(),
+        wrapped: vec![1; 61],
+        master_key_id: name.clone(),
+        created_at_ms: 5,
+        expires_at_ms: 6,
+    };
+    let principal = PrincipalValue {
+        created_at_ms: 5,
+        disabled: true,
+        keys: vec![access_key],
+        grants: vec![GrantValue { actions: vec!["put".to_owned()], resource: "stream/*".to_owned() }],
+        quota: Some(QuotaValue { in_bytes_per_second: 1, in_records_per_second: 2, burst_ms: 3, over_quota: 1 }),
+    };
+    check(PrincipalKey { name: name.clone() }, principal).await;
     let start = GroupStart::Time.into();
     check(GroupKey { stream: 7, name }, GroupValue { id: 3, created_at_ms: 5, start, start_time_ms: 4 }).await;
     check(GroupIdKey, GroupIdValue { next: 4 }).await;
