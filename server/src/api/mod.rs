@@ -2,6 +2,7 @@
 
 mod status;
 pub mod http;
+pub mod aws;
 mod stream;
 mod record;
 mod group;

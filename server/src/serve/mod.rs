@@ -25,6 +25,7 @@ use tonic_health::server::HealthReporter;
 
 pub use logging::start_logging;
 
+use crate::api::aws::Aws;
 use crate::api::{self, Services};
 use crate::config::Settings;
 use crate::delivery::Deliveries;
@@ -117,9 +118,10 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
+    let aws = Aws::open(&streams, stores.meta(), &settings.aws, &settings.kinesis, &metrics).await?;
     let services = Services { maintenance, streams, groups, deliveries, catalog, queries: Arc::new(queries) };
     let Settings { drain_timeout, connections_max, .. } = settings;
-    let parts = Parts { data_dir, stores, disk, services, drain_timeout, connections_max };
+    let parts = Parts { data_dir, stores, disk, services, aws, drain_timeout, connections_max };
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
     let stop = CancellationToken::new();
     tokio::spawn(encryption::keep_unlocked(parts.stores.data_keys(), stop.clone()));
@@ -158,6 +160,7 @@ struct Parts {
     stores: Stores,
     disk: Disk,
     services: Services,
+    aws: Aws,
     drain_timeout: Duration,
     connections_max: u32,
 }
@@ -192,6 +195,7 @@ impl Parts {
         let connections = Connections::new(self.connections_max, &metrics);
         let serving = Arc::new(AtomicBool::new(true));
         let readiness = self.stores.readiness(Arc::clone(&serving), self.disk.clone());
+        let routes_http = api::http::router(metrics, readiness, &self.aws);
         let (grpc_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(self.disk.clone().run(stop.clone()));
         let retention = self.services.streams.clone().run_retention(stop.clone());
@@ -200,7 +204,7 @@ impl Parts {
             serving,
             grpc: tokio::spawn(listen::serve_grpc(grpc, connections, routes, grpc_stop.clone())),
             grpc_stop,
-            http: tokio::spawn(listen::serve_http(http, api::http::router(metrics, readiness), http_stop.clone())),
+            http: tokio::spawn(listen::serve_http(http, routes_http, http_stop.clone())),
             http_stop,
             retention: tokio::spawn(retention),
             groups: tokio::spawn(self.services.groups.clone().run(stop.clone())),
@@ -226,10 +230,14 @@ impl Parts {
         api::set_serving(&servers.health, false).await;
         self.services.streams.stop();
         servers.grpc_stop.cancel();
+        // At the same time as gRPC's calls, which take what is left of the time.
+        let aws = self.aws.clone();
+        let aws = tokio::spawn(async move { aws.drain(self.drain_timeout).await });
         if !servers.grpc.is_finished() && tokio::time::timeout(self.drain_timeout, &mut servers.grpc).await.is_err() {
             tracing::warn!(drain_timeout = ?self.drain_timeout, "calls in flight did not end in time; they are cut off");
             servers.grpc.abort();
         }
+        let _ = aws.await;
         self.services.deliveries.close().await;
         // A task that was aborted or failed has nothing left to tell here.
         let _ = servers.retention.await;
