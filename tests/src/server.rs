@@ -138,6 +138,12 @@ impl Server {
         self.grpc.clone()
     }
 
+    /// The HTTP endpoint as a URL.
+    #[must_use]
+    pub fn http_endpoint(&self) -> &str {
+        &self.http
+    }
+
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
