@@ -127,17 +127,14 @@ impl From<millrace_storage::log::Error> for Error {
             Log::InUse { .. } | Log::Key { is_retryable: false, .. } => Kind::FailedPrecondition,
             Log::Poisoned { .. } | Log::Closed | Log::Storage(_) | Log::Key { .. } => Kind::Unavailable,
         };
-        let about = match &error {
-            Log::Corrupt { shard, last_offset, .. } | Log::Shredded { shard, last_offset, .. } => {
-                Some((shard.shard, *last_offset + 1))
-            }
-            _ => None,
-        };
-        let error = Self::new(kind, error);
-        match about {
+        let told = Self::new(kind, &error);
+        match &error {
             // Where a reader may go on.
-            Some((shard, next)) => error.about("shard", shard).about("next_offset", next),
-            None => error,
+            Log::Corrupt { shard, last_offset, .. } | Log::Shredded { shard, last_offset, .. } => {
+                told.about("shard", shard.shard).about("next_offset", *last_offset + 1)
+            }
+            Log::Key { version, .. } => told.about("data_key", version),
+            _ => told,
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connection::Channel;
 use backon::ExponentialBackoff;
 use futures::Stream;
 use millrace_proto::v1::{ChildShard, Shard, SubscribeRequest, SubscribeResponse};

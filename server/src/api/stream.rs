@@ -330,7 +330,9 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::ShredStreamRequest>,
     ) -> Result<Response<v1::ShredStreamResponse>, Status> {
+        let call = Call::of(&request)?;
         let name = StreamName::try_from(request.into_inner().name)?;
+        call.allow(&Resource::stream(&name))?;
         let streams = self.streams.clone();
         let stream = complete("a destruction of keys", async move { streams.shred(&name).await }).await?;
         Ok(Response::new(v1::ShredStreamResponse { stream: Some(self.describe_all(&stream).await?) }))

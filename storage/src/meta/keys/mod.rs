@@ -6,6 +6,9 @@
 
 mod ranges;
 pub mod stream;
+pub mod stream_attribute;
+pub mod stream_consumer;
+pub mod account;
 pub mod data_key;
 pub mod purge;
 pub mod shard;
