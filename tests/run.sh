@@ -39,6 +39,9 @@ say "build the program under test"
 # All members are selected, so that tests and demo share one build of every dependency.
 cargo build --locked --workspace --bin millrace
 
+# For the test of many idle connections.
+[ "$(ulimit -S -n)" = unlimited ] || [ "$(ulimit -S -n)" -ge 4096 ] || ulimit -S -n 4096
+
 say "tests (random ones print MILLRACE_TEST_SEED; set it to repeat a run)"
 not_run=()
 docker compose version >/dev/null 2>&1 || not_run+=("docker compose over compose.yaml: not installed")

@@ -3,13 +3,19 @@
 //! The token must never be shown: not by `Debug`, not in an error.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
 use crate::{Error, Result};
@@ -64,20 +70,20 @@ impl Interceptor for Credentials {
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     endpoint: Endpoint,
+    /// For `https`.
+    tls: Option<HttpsConnector<HttpConnector>>,
     credentials: Credentials,
 }
 
 impl Connector {
     pub(crate) fn new(endpoint: &str, settings: &ConnectionSettings) -> Result<Self> {
         let credentials = Credentials(settings.token.as_deref().map(bearer).transpose()?);
-        let mut parsed = parse(endpoint)?;
-        if parsed.uri().scheme_str() == Some("https") {
-            let tls = tls(settings)?;
-            parsed =
-                parsed.tls_config(tls).map_err(|error| Error::invalid(format!("TLS cannot be set up: {error}")))?;
-        } else if settings.ca_file.is_some() {
+        let parsed = parse(endpoint)?;
+        let is_https = parsed.uri().scheme_str() == Some("https");
+        if !is_https && settings.ca_file.is_some() {
             return Err(Error::invalid(format!("a CA file is given, and endpoint \"{endpoint}\" is not https://")));
         }
+        let tls = is_https.then(|| tls(settings)).transpose()?;
         let endpoint = parsed
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -85,12 +91,16 @@ impl Connector {
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        Ok(Self { endpoint, credentials })
+        Ok(Self { endpoint, tls, credentials })
     }
 
     /// A connection of its own, which opens with the first call.
     pub(crate) fn connect(&self) -> Channel {
-        InterceptedService::new(self.endpoint.connect_lazy(), self.credentials.clone())
+        let channel = match &self.tls {
+            None => self.endpoint.connect_lazy(),
+            Some(tls) => self.endpoint.connect_with_connector_lazy(tls.clone()),
+        };
+        InterceptedService::new(channel, self.credentials.clone())
     }
 }
 
@@ -101,11 +111,33 @@ fn bearer(token: &str) -> Result<MetadataValue<Ascii>> {
     Ok(value)
 }
 
-fn tls(settings: &ConnectionSettings) -> Result<ClientTlsConfig> {
-    let Some(path) = &settings.ca_file else { return Ok(ClientTlsConfig::new().with_native_roots()) };
-    let pem = std::fs::read(path)
-        .map_err(|error| Error::invalid(format!("the CA file {} cannot be read: {error}", path.display())))?;
-    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+fn tls(settings: &ConnectionSettings) -> Result<HttpsConnector<HttpConnector>> {
+    let mut roots = RootCertStore::empty();
+    match &settings.ca_file {
+        Some(path) => add_file(&mut roots, path)?,
+        // One of the system's that cannot be read is missing then, which a handshake tells.
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::invalid(format!("TLS cannot be set up: {error}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    Ok(HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http2().wrap_connector(tcp))
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<()> {
+    let bad = |why: &dyn fmt::Display| Error::invalid(format!("the CA file {}: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| bad(&error))?;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| bad(&format_args!("it is no PEM: {error}")))?;
+        roots.add(certificate).map_err(|error| bad(&error))?;
+    }
+    if roots.is_empty() { Err(bad(&"it has no CERTIFICATE")) } else { Ok(()) }
 }
 
 /// With a scheme, and without a slash at the end.

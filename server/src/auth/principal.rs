@@ -1,7 +1,6 @@
 //! A principal that is in use: its grants as they are now, and what ends its open calls.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use millrace_storage::time::Timestamp;
 use parking_lot::RwLock;
@@ -158,13 +157,4 @@ pub struct KeyView {
     pub master_key_id: String,
     /// Why its secret cannot be used; `None` where it can.
     pub unusable: Option<String>,
-}
-
-impl KeyView {
-    /// The time that is left of it.
-    #[must_use]
-    pub fn left(&self, now: Timestamp) -> Option<Duration> {
-        let left = self.expires_at?.as_millis().saturating_sub(now.as_millis());
-        Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
-    }
 }

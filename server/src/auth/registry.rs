@@ -34,7 +34,7 @@ const UNWRAPS_MAX: usize = 16;
 
 /// Changes of principals.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     meta: Arc<dyn MetaStore>,
     masters: MasterKeys,
     directory: Arc<Directory>,
@@ -172,7 +172,7 @@ impl Registry {
     ///
     /// # Errors
     /// Where the name is taken, a limit is met, or no master key can wrap the secret.
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         by: &Caller,
         name: PrincipalName,
@@ -215,13 +215,13 @@ impl Registry {
     }
 
     /// A principal as it is.
-    pub async fn describe(&self, name: &PrincipalName) -> Result<PrincipalView> {
+    pub(crate) async fn describe(&self, name: &PrincipalName) -> Result<PrincipalView> {
         let (_, stored) = self.stored(name).await?;
         self.view(name, &stored.value)
     }
 
     /// All principals, by name.
-    pub async fn list(&self) -> Result<Vec<PrincipalView>> {
+    pub(crate) async fn list(&self) -> Result<Vec<PrincipalView>> {
         let found = keys::scan::<PrincipalKey>(&*self.meta).await?;
         found.into_iter().map(|(key, stored)| self.view(&key.name.parse()?, &stored.value)).collect()
     }
@@ -230,7 +230,7 @@ impl Registry {
     ///
     /// # Errors
     /// Where it does not exist, a revoked grant is not there, or nobody would be left who may manage principals.
-    pub async fn update(&self, name: &PrincipalName, changes: Changes) -> Result<PrincipalView> {
+    pub(crate) async fn update(&self, name: &PrincipalName, changes: Changes) -> Result<PrincipalView> {
         let _turn = self.turn.lock().await;
         let (key, stored) = self.stored(name).await?;
         let mut value = stored.value.clone();
@@ -270,7 +270,7 @@ impl Registry {
     }
 
     /// Gives a principal a new access key. The old one stays in force for `overlap`, and is refused at once where that is 0.
-    pub async fn rotate(&self, name: &PrincipalName, overlap: Duration) -> Result<Created> {
+    pub(crate) async fn rotate(&self, name: &PrincipalName, overlap: Duration) -> Result<Created> {
         if overlap > OVERLAP_MAX {
             let (asked, max) = (humantime::format_duration(overlap), humantime::format_duration(OVERLAP_MAX));
             return Err(
@@ -303,7 +303,7 @@ impl Registry {
     }
 
     /// Deletes a principal; its calls are refused from now on.
-    pub async fn delete(&self, name: &PrincipalName) -> Result<()> {
+    pub(crate) async fn delete(&self, name: &PrincipalName) -> Result<()> {
         let _turn = self.turn.lock().await;
         let (key, stored) = self.stored(name).await?;
         self.check_others_administer(name).await?;

@@ -17,10 +17,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -167,7 +167,7 @@ pub(super) async fn serve_http(
 ) -> Result<()> {
     let body_bytes_max = usize::try_from(settings.body_bytes_max.as_u64()).unwrap_or(usize::MAX);
     let router = router.layer(DefaultBodyLimit::max(body_bytes_max));
-    let (graceful, builder) = (GracefulShutdown::new(), Arc::new(builder(settings.header_timeout)));
+    let (open, builder) = (TaskTracker::new(), Arc::new(builder(settings.header_timeout)));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -187,20 +187,21 @@ pub(super) async fn serve_http(
         let _ = stream.set_nodelay(true);
         let Some(connection) = connections.enter(stream) else { continue };
         let served = Served { router: router.clone(), settings: settings.clone(), builder: Arc::clone(&builder) };
-        let (tls, watcher) = (tls.clone(), graceful.watcher());
-        tokio::spawn(async move {
+        let (tls, stop) = (tls.clone(), stop.clone());
+        open.spawn(async move {
             let shaken = match &tls {
                 Some(tls) => connection.handshake(tls).await,
                 None => Ok(connection),
             };
             match shaken {
-                Ok(connection) => served.serve(connection, watcher).await,
+                Ok(connection) => served.serve(connection, stop).await,
                 Err(error) => tell_handshake(&error),
             }
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    open.close();
+    open.wait().await;
     Ok(())
 }
 
@@ -226,7 +227,7 @@ struct Served {
 }
 
 impl Served {
-    async fn serve(self, connection: Connection, watcher: hyper_util::server::graceful::Watcher) {
+    async fn serve(self, connection: Connection, stop: CancellationToken) {
         let (peer, began) = (connection.peer(), Arc::new(AtomicBool::new(false)));
         let (router, body_timeout, seen) = (self.router, self.settings.body_timeout, Arc::clone(&began));
         let service = service_fn(move |request: Request<Incoming>| {
@@ -245,13 +246,26 @@ impl Served {
                 std::future::pending::<()>().await;
             }
         };
-        tokio::select! {
-            ended = watcher.watch(connection) => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "an HTTP connection ended early");
+        tokio::pin!(connection, silent);
+        let mut is_stopping = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "an HTTP connection ended early");
+                    }
+                    return;
+                }
+                () = &mut silent => {
+                    tracing::debug!("an HTTP connection sent no request in time");
+                    return;
+                }
+                // What is asked already is answered, and nothing more.
+                () = stop.cancelled(), if !is_stopping => {
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
                 }
             }
-            () = silent => tracing::debug!("an HTTP connection sent no request in time"),
         }
     }
 }
