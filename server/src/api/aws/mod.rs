@@ -63,7 +63,6 @@ impl Aws {
     }
 
     /// The route that all services share: `POST /`.
-    #[must_use]
     pub fn router(&self) -> Router {
         protocol::router(Arc::clone(&self.front))
     }
