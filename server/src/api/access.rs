@@ -119,7 +119,9 @@ fn of_deliveries(method: &str) -> Option<Rule> {
         // Streams and tables are declared too: the handler asks for each by its own action.
         "ApplyPipeline" => named(Action::CreateDelivery).change(),
         "DescribeDelivery" | "ListDeliveries" | "VerifyDelivery" => named(Action::DescribeDelivery),
-        "FlushDelivery" | "PauseDelivery" | "ResumeDelivery" => named(Action::UpdateDelivery).change(),
+        "FlushDelivery" | "PauseDelivery" | "ResumeDelivery" | "ReplayDelivery" => {
+            named(Action::UpdateDelivery).change()
+        }
         "DeleteDelivery" => named(Action::DeleteDelivery).change(),
         _ => return None,
     })

@@ -15,6 +15,7 @@ pub mod shard;
 pub mod delivery;
 pub mod intent;
 pub mod batch;
+pub mod rebuild;
 pub mod checkpoint;
 pub mod table;
 pub mod group;
