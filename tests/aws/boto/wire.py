@@ -87,6 +87,10 @@ def in_json(wire):
     described = wire.json("DescribeStream", {"StreamName": "wire"}, content_type="application/x-amz-json-1.1; charset=utf-8")
     created = described["StreamDescription"]["StreamCreationTimestamp"]
     assert isinstance(created, float) and created > 1.6e9, created
+    # boto3 would send a request with a stream's id elsewhere.
+    by_id = {"StreamId": wire.json("DescribeStreamSummary", {"StreamName": "wire"})["StreamDescriptionSummary"]["StreamId"]}
+    assert wire.json("DescribeStreamSummary", by_id)["StreamDescriptionSummary"]["StreamName"] == "wire"
+    assert wire.json("DescribeStream", {"StreamId": "0" * 20 + "-001"}, 400)["__type"] == "ResourceNotFoundException"
     iterator = wire.json("GetShardIterator", {"StreamName": "wire", "ShardId": "shardId-0", "ShardIteratorType": "TRIM_HORIZON"})
     read = wire.json("GetRecords", iterator)
     assert [record["Data"] for record in read["Records"]] == ["aGk=", "////", "aGk="]
