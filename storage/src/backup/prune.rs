@@ -12,7 +12,7 @@ use super::manifest::Backup;
 use super::marker::{Marker, Work, remove_stale};
 use super::restore::list;
 use super::take::object;
-use super::{Error, Result};
+use super::Result;
 use crate::lake::store::Store;
 
 /// What a prune removed, or would remove.
@@ -40,7 +40,7 @@ pub enum Pruning {
 /// Removes all backups but the newest `keep`, and what only they named.
 ///
 /// Backups go before their objects, so that one that is there is whole whenever this ends early; the next call finds what it
-/// left. Fails with [`Error::Busy`] while a backup is taken, by any process.
+/// left. Fails with [`super::Error::Busy`] while a backup is taken, by any process.
 pub async fn prune(place: &Store, keep: NonZeroU32, pruning: Pruning) -> Result<Pruned> {
     if pruning == Pruning::Dry {
         return look(place, keep).await.map(|(pruned, _)| pruned);
