@@ -31,6 +31,9 @@ pub(super) fn check(settings: &Settings) -> Result<()> {
 pub(super) fn tell(settings: &Settings, grpc: SocketAddr, http: SocketAddr) {
     let is_local = is_loopback(grpc) && is_loopback(http);
     let is_tls = settings.tls.cert_path.is_some();
+    if settings.auth == AuthMode::On && !settings.encryption.has_master() {
+        tracing::warn!("auth is on without a master key: no principal can be made (encryption.master_key_file)");
+    }
     match settings.auth {
         AuthMode::Off if is_local => {
             tracing::info!("auth is off: everybody on this machine may do everything");
