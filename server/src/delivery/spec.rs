@@ -23,6 +23,8 @@ pub const BUFFER_INTERVAL_MAX: Duration = Duration::from_secs(900);
 pub(super) const NAME_LEN_MAX: usize = 128;
 /// The most steps of a transform chain.
 pub(super) const TRANSFORMS_MAX: usize = 16;
+/// The most characters of the extension of files' names, with its dot.
+pub(super) const EXTENSION_LEN_MAX: usize = 128;
 /// The fewest rows that a row group may be limited to.
 pub(super) const ROW_GROUP_ROWS_MIN: usize = 1_000;
 /// The most rows of a row group.
@@ -256,7 +258,7 @@ pub struct DeliverySpec {
     /// The table, for `parquet`; the delivery's own name where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// The folder in the store, for `json_lines`.
+    /// The folder in the store, for `json_lines` and `raw`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
     /// The transform chain, in order.
@@ -268,10 +270,11 @@ pub struct DeliverySpec {
     /// A batch is written when its first record is so old. 0 s to 900 s, default 60 s.
     #[serde(default = "buffer_interval", with = "humantime_serde")]
     pub buffer_interval: Duration,
-    /// `snappy` (the default), `zstd`, `gzip` or `none` for `parquet`; `none` (the default), `gzip` or `snappy` for `json_lines`.
+    /// `snappy` (the default), `zstd`, `gzip` or `none` for `parquet`; `none` (the default), `gzip` or `snappy` for `json_lines`;
+    /// `none` (the default), `gzip`, `xerial_snappy` or `hadoop_snappy` for `raw`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
-    /// The folders below the destination, for `json_lines`, by each record's arrival time in UTC.
+    /// The folders below the destination, for `json_lines` and `raw`, by each record's arrival time in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The most rows of a row group, for `parquet`. 1,000 to 10,000,000, default 1,048,576.
@@ -280,6 +283,9 @@ pub struct DeliverySpec {
     /// Whether `parquet` columns get dictionaries. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dictionary: Option<bool>,
+    /// What the names of files end with, for `raw`, such as `.json`. Default: by the compression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<String>,
 }
 
 /// What a delivery writes.
@@ -291,6 +297,8 @@ pub enum Format {
     Parquet,
     /// Files of lines.
     JsonLines,
+    /// Files of records as they are, one after the other.
+    Raw,
 }
 
 impl Format {
@@ -298,6 +306,7 @@ impl Format {
         match self {
             Self::Parquet => "parquet",
             Self::JsonLines => "json_lines",
+            Self::Raw => "raw",
         }
     }
 }
@@ -314,6 +323,10 @@ pub enum Compression {
     Gzip,
     /// None.
     None,
+    /// Snappy as the Java library frames it.
+    XerialSnappy,
+    /// Snappy as Hadoop frames it.
+    HadoopSnappy,
 }
 
 impl Compression {
@@ -323,6 +336,8 @@ impl Compression {
             Self::Zstd => "zstd",
             Self::Gzip => "gzip",
             Self::None => "none",
+            Self::XerialSnappy => "xerial_snappy",
+            Self::HadoopSnappy => "hadoop_snappy",
         }
     }
 }
@@ -371,6 +386,7 @@ impl DeliverySpec {
         match self.format {
             Format::Parquet => self.normalise_parquet()?,
             Format::JsonLines => self.normalise_json_lines()?,
+            Format::Raw => self.normalise_raw()?,
         }
         Ok(self)
     }
@@ -391,6 +407,8 @@ impl DeliverySpec {
     fn normalise_parquet(&mut self) -> Result<()> {
         self.refuse("destination", self.destination.is_some())?;
         self.refuse("prefix", self.prefix.is_some())?;
+        self.refuse("extension", self.extension.is_some())?;
+        self.check_compression(&[Compression::Snappy, Compression::Zstd, Compression::Gzip, Compression::None])?;
         self.table.get_or_insert_with(|| self.name.clone());
         self.compression.get_or_insert(Compression::Snappy);
         self.dictionary.get_or_insert(true);
@@ -406,11 +424,46 @@ impl DeliverySpec {
         self.refuse("table", self.table.is_some())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;
         self.refuse("dictionary", self.dictionary.is_some())?;
-        let compression = *self.compression.get_or_insert(Compression::None);
-        if compression == Compression::Zstd {
-            let words = "zstd is for parquet; json_lines takes none, gzip or snappy";
-            return Err(self.invalid("compression", words));
+        self.refuse("extension", self.extension.is_some())?;
+        self.check_compression(&[Compression::None, Compression::Gzip, Compression::Snappy])?;
+        self.normalise_folder()
+    }
+
+    fn normalise_raw(&mut self) -> Result<()> {
+        self.refuse("table", self.table.is_some())?;
+        self.refuse("row_group_rows", self.row_group_rows.is_some())?;
+        self.refuse("dictionary", self.dictionary.is_some())?;
+        let allowed = [Compression::None, Compression::Gzip, Compression::XerialSnappy, Compression::HadoopSnappy];
+        self.check_compression(&allowed)?;
+        if let Some(extension) = &self.extension {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(&byte);
+            let starts = extension.starts_with('.') && extension.len() > 1;
+            if !starts || extension.len() > EXTENSION_LEN_MAX || !extension.bytes().all(fits) {
+                let words = format_args!(
+                    "{extension:?} is not a dot and up to {} of a-z A-Z 0-9 ! - _ . * ' ( )",
+                    EXTENSION_LEN_MAX - 1
+                );
+                return Err(self.invalid("extension", words));
+            }
         }
+        self.normalise_folder()
+    }
+
+    fn check_compression(&self, allowed: &[Compression]) -> Result<()> {
+        match self.compression {
+            Some(compression) if !allowed.contains(&compression) => {
+                let names: Vec<_> = allowed.iter().map(|compression| compression.name()).collect();
+                let (format, name) = (self.format.name(), compression.name());
+                let words = format_args!("{name} is none of those that {format} takes: {}", names.join(", "));
+                Err(self.invalid("compression", words))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The compression, destination and prefix of files that no table lists.
+    fn normalise_folder(&mut self) -> Result<()> {
+        self.compression.get_or_insert(Compression::None);
         let destination = self.destination.get_or_insert_with(|| self.name.clone()).clone();
         let part_is_bad = |part: &str| part.is_empty() || part == "." || part == "..";
         if destination.len() > PREFIX_BYTES_MAX || destination.split('/').any(part_is_bad) {

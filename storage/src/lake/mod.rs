@@ -15,6 +15,7 @@ mod names;
 mod upload;
 pub mod parquet;
 pub mod json_lines;
+pub mod raw;
 pub mod set_aside;
 
 pub use error::{Error, Result};

@@ -8,6 +8,7 @@ use arrow::record_batch::RecordBatch;
 use iceberg::spec::DataFile;
 use millrace_storage::lake::json_lines::{self, JsonLinesSettings, WrittenObject};
 use millrace_storage::lake::parquet::{self, ParquetSettings, ParquetTarget};
+use millrace_storage::lake::raw::{self, RawSettings};
 use millrace_storage::lake::row::{Row, SetAside};
 use millrace_storage::lake::{FileNames, set_aside};
 use millrace_storage::meta::keys::batch::BatchObject;
@@ -17,7 +18,7 @@ use super::flight::Batch;
 use super::retry::Retry;
 use crate::delivery::Parts;
 use crate::delivery::declared::DeclaredTable;
-use crate::delivery::spec::DeliverySpec;
+use crate::delivery::spec::{DeliverySpec, Format};
 use crate::error::{Error, Kind, Result};
 
 /// What was written.
@@ -49,6 +50,9 @@ async fn write_once(parts: &Parts, batch: &Batch) -> Result<Written> {
     let names = FileNames { delivery: spec.name.clone(), batch: batch.number };
     let (mut written, root) = match &batch.declared.table {
         Some(table) => (write_table(parts, batch, table, &names).await?, table.name.folder()),
+        None if spec.format == Format::Raw => {
+            (write_raw(parts, batch, &names).await?, spec.destination.clone().unwrap_or_default())
+        }
         None => (write_lines(parts, batch, &names).await?, spec.destination.clone().unwrap_or_default()),
     };
     let of_chunks = batch.chunks.iter().flat_map(|chunk| chunk.set_aside.iter().cloned());
@@ -110,21 +114,43 @@ async fn write_lines(parts: &Parts, batch: &Batch, names: &FileNames) -> Result<
         compression: spec.compression_name().parse().map_err(|error| spec.invalid("compression", error))?,
         ..JsonLinesSettings::default()
     };
-    let lines = batch.chunks.iter().flat_map(|chunk| match &chunk.content {
+    let written = json_lines::write(&parts.store, &settings, names, outputs(batch)).await.map_err(of_store)?;
+    Ok(Written { set_aside: written.set_aside, ..of_objects(written.objects) })
+}
+
+async fn write_raw(parts: &Parts, batch: &Batch, names: &FileNames) -> Result<Written> {
+    let spec = &batch.declared.spec;
+    let settings = RawSettings {
+        destination: spec.destination.clone().unwrap_or_default(),
+        prefix: match &spec.prefix {
+            Some(prefix) => prefix.parse().map_err(|error| spec.invalid("prefix", error))?,
+            None => Default::default(),
+        },
+        compression: spec.compression_name().parse().map_err(|error| spec.invalid("compression", error))?,
+        extension: spec.extension.clone(),
+    };
+    let written = raw::write(&parts.store, &settings, names, outputs(batch)).await.map_err(of_store)?;
+    Ok(of_objects(written))
+}
+
+/// The outputs of a batch that no table takes.
+fn outputs(batch: &Batch) -> Vec<Row> {
+    let rows = batch.chunks.iter().flat_map(|chunk| match &chunk.content {
         Content::Lines(rows) => rows.as_slice(),
         Content::Table(_) => &[],
     });
-    let lines: Vec<Row> = lines.cloned().collect();
-    let written = json_lines::write(&parts.store, &settings, names, lines).await.map_err(of_store)?;
-    let objects: Vec<BatchObject> = written.objects.into_iter().map(object).collect();
-    Ok(Written {
+    rows.cloned().collect()
+}
+
+fn of_objects(written: Vec<WrittenObject>) -> Written {
+    let objects: Vec<BatchObject> = written.into_iter().map(object).collect();
+    Written {
         rows: objects.iter().map(|object| object.rows).sum(),
         files: objects.len() as u64,
         bytes: objects.iter().map(|object| object.bytes).sum(),
-        set_aside: written.set_aside,
         objects,
         ..Written::default()
-    })
+    }
 }
 
 fn object(written: WrittenObject) -> BatchObject {
