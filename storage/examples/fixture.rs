@@ -127,8 +127,9 @@ fn meta_writes() -> Vec<Write> {
         bytes_in: 600,
         bytes_out: 300,
         lost: 0,
+        ..Totals::default()
     });
-    let object = BatchObject { url: "file:///lake/errors/1.jsonl".to_owned(), bytes: 10, rows: 1 };
+    let object = BatchObject { url: "file:///lake/errors/1.jsonl".to_owned(), bytes: 10, rows: 1, taken_up_by: 0 };
     let stream = StreamValue {
         id: 1,
         shard_count: 2,
@@ -156,6 +157,7 @@ fn meta_writes() -> Vec<Write> {
         last_commit_at_ms: 1_700_000_000_500,
         stream_id: 1,
         first_batch: 1,
+        ..CheckpointValue::default()
     };
     let intent = IntentValue {
         batch: 2,
@@ -163,6 +165,7 @@ fn meta_writes() -> Vec<Write> {
         spec_toml: "name = \"flights\"".to_owned(),
         cut_at_ms: 1_700_000_000_400,
         table_spec_toml: "name = \"flights\"".to_owned(),
+        ..IntentValue::default()
     };
     let batch = BatchValue {
         ranges,
@@ -170,6 +173,7 @@ fn meta_writes() -> Vec<Write> {
         totals,
         committed_at_ms: 1_700_000_000_500,
         set_aside_objects: vec![object],
+        ..BatchValue::default()
     };
     let table = TableValue {
         metadata_location: "file:///lake/metadata/1.json".to_owned(),

@@ -5,7 +5,7 @@ use millrace_storage::meta::keys::Totals;
 use proto::delivery_service_server::DeliveryService;
 use tonic::{Request, Response, Status};
 
-use crate::delivery::{Action, Change, Deliveries, Described, State, Verified};
+use crate::delivery::{Action, Change, Deliveries, Described, Replayed, State, Verified};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -80,6 +80,16 @@ impl DeliveryService for DeliveryHandler {
         Ok(Response::new(proto::DeleteDeliveryResponse {}))
     }
 
+    async fn replay_delivery(
+        &self,
+        request: Request<proto::ReplayDeliveryRequest>,
+    ) -> Result<Response<proto::ReplayDeliveryResponse>, Status> {
+        let done = self.deliveries.replay(&request.into_inner().name).await?;
+        let Replayed { replayed, rows, set_aside, dropped, delivery: after } = done;
+        let delivery = Some(delivery(after));
+        Ok(Response::new(proto::ReplayDeliveryResponse { replayed, rows, set_aside, dropped, delivery }))
+    }
+
     async fn verify_delivery(
         &self,
         request: Request<proto::VerifyDeliveryRequest>,
@@ -129,8 +139,8 @@ fn delivery(described: Described) -> proto::Delivery {
 }
 
 fn totals(totals: Totals) -> proto::DeliveryTotals {
-    let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost } = totals;
-    proto::DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost }
+    let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed } = totals;
+    proto::DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed }
 }
 
 fn verified(verified: Verified) -> proto::VerifyDeliveryResponse {

@@ -125,12 +125,14 @@ pub(super) struct TotalsView {
     bytes_in: u64,
     bytes_out: u64,
     lost: u64,
+    replayed: u64,
 }
 
 impl From<DeliveryTotals> for TotalsView {
     fn from(totals: DeliveryTotals) -> Self {
-        let DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost } = totals;
-        Self { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost }
+        let DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed } =
+            totals;
+        Self { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed }
     }
 }
 
@@ -146,6 +148,7 @@ impl TotalsView {
             ("bytes in", bytes(self.bytes_in)),
             ("bytes out", bytes(self.bytes_out)),
             ("lost", count(self.lost)),
+            ("replayed", count(self.replayed)),
         ])
     }
 }

@@ -25,7 +25,7 @@ use tonic_health::server::HealthReporter;
 
 pub use logging::start_logging;
 
-use crate::api::aws::Aws;
+use crate::api::aws::{Aws, Foundation};
 use crate::api::{self, Services};
 use crate::config::Settings;
 use crate::delivery::Deliveries;
@@ -118,7 +118,13 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
-    let aws = Aws::open(&streams, stores.meta(), &settings.aws, &settings.kinesis, &metrics).await?;
+    let foundation = Foundation {
+        streams: streams.clone(),
+        deliveries: deliveries.clone(),
+        catalog: catalog.clone(),
+        meta: stores.meta(),
+    };
+    let aws = Aws::open(foundation, &settings.aws, &settings.kinesis, &settings.firehose, &metrics).await?;
     let services = Services { maintenance, streams, groups, deliveries, catalog, queries: Arc::new(queries) };
     let Settings { drain_timeout, connections_max, .. } = settings;
     let parts = Parts { data_dir, stores, disk, services, aws, drain_timeout, connections_max };

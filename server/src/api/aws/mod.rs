@@ -12,26 +12,43 @@ mod arn;
 mod token;
 mod store;
 mod kinesis;
+mod firehose;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use millrace_storage::catalog::Catalog;
 use millrace_storage::meta::MetaStore;
 use millrace_storage::time::Clock;
 
-pub use settings::{AwsSettings, KinesisSettings};
+pub use settings::{AwsSettings, FirehoseSettings, KinesisSettings};
 
 use self::arn::Arns;
 use self::auth::Access;
+use self::firehose::Firehose;
 use self::kinesis::Kinesis;
 use self::metrics::AwsMetrics;
 use self::protocol::Front;
 use self::store::Store;
 use self::token::Tokens;
+use crate::delivery::Deliveries;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::streams::Streams;
+
+/// What the services work on.
+#[derive(Debug)]
+pub struct Foundation {
+    /// The streams.
+    pub streams: Streams,
+    /// The deliveries.
+    pub deliveries: Deliveries,
+    /// The catalog of the tables.
+    pub catalog: Catalog,
+    /// Where the services keep what is their own.
+    pub meta: Arc<dyn MetaStore>,
+}
 
 /// The AWS protocols of a server.
 #[derive(Clone)]
@@ -40,33 +57,37 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Opens the services over `streams`.
+    /// Opens the services.
     ///
     /// # Errors
     /// Where a setting is wrong, or the key of tokens can neither be read nor made.
     pub async fn open(
-        streams: &Streams,
-        meta: Arc<dyn MetaStore>,
+        foundation: Foundation,
         aws: &AwsSettings,
         kinesis: &KinesisSettings,
+        firehose: &FirehoseSettings,
         metrics: &Metrics,
     ) -> Result<Self> {
+        let Foundation { streams, deliveries, catalog, meta } = foundation;
         let (store, metrics) = (Store::new(meta), AwsMetrics::new(metrics));
         let key = store.token_key().await.map_err(|error| {
             Error::new(Kind::Unavailable, format_args!("the key of clients' tokens: {}", error.message()))
         })?;
         let tokens = Tokens::new(&key, kinesis.token_lifetime, Clock::system());
         let access = Access::open();
-        let kinesis = Kinesis::new(
-            streams.clone(),
-            store,
-            Arns::new(aws)?,
-            tokens,
-            access.clone(),
-            kinesis.clone(),
-            metrics.clone(),
-        );
-        let front = Front::new(vec![Arc::new(kinesis)], access, aws, metrics);
+        let arns = Arns::new(aws)?;
+        let parts = firehose::Parts {
+            streams: streams.clone(),
+            deliveries,
+            catalog,
+            store: store.clone(),
+            arns: arns.clone(),
+            access: access.clone(),
+            metrics: metrics.clone(),
+        };
+        let firehose = Firehose::open(parts, firehose.clone()).await?;
+        let kinesis = Kinesis::new(streams, store, arns, tokens, access.clone(), kinesis.clone(), metrics.clone());
+        let front = Front::new(vec![Arc::new(kinesis), firehose], access, aws, metrics);
         Ok(Self { front: Arc::new(front) })
     }
 

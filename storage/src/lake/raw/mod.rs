@@ -4,9 +4,10 @@
 
 mod snappy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
@@ -24,15 +25,13 @@ use super::{Error, FileNames, Result};
 
 /// How many files of a batch are uploaded at once.
 const FILES_IN_PARALLEL: usize = 4;
-/// No prefix tells less than a minute.
-const MINUTE_MILLIS: i64 = 60_000;
 
 /// How rows are written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RawSettings {
     /// The folder, relative to the store's root.
     pub destination: String,
-    /// What follows it, of each row's time of arrival.
+    /// What follows it, of each row's time of arrival and partition keys.
     pub prefix: Prefix,
     /// The compression of the files.
     pub compression: RawCompression,
@@ -91,17 +90,20 @@ pub async fn write(
     names: &FileNames,
     rows: Vec<Row>,
 ) -> Result<Vec<WrittenObject>> {
-    let of_rows = settings.clone();
-    let encoded = tokio::task::spawn_blocking(move || encode(&of_rows, &rows).map_err(broken));
-    let files = encoded.await.map_err(broken)??;
-    let extension = settings.extension.as_deref().unwrap_or_else(|| settings.compression.extension());
+    let (compression, prefixes) = (settings.compression, by_prefix(&settings.prefix, &rows));
+    let rows = Arc::new(rows);
+    let extension = settings.extension.as_deref().unwrap_or_else(|| compression.extension());
     let name = format!("{}{extension}", names.part(0, "").trim_end_matches('.'));
-    let objects = futures::stream::iter(files).map(|(prefix, File { bytes, rows })| {
-        let path = store.path(&format!("{}/{prefix}{name}", settings.destination));
+    let objects = futures::stream::iter(prefixes).map(|(prefix, places)| {
+        let path = store.path(&format!("{}/{}{name}", settings.destination, names.folder(&prefix)));
+        let (count, rows) = (places.len() as u64, Arc::clone(&rows));
         async move {
+            // Only so many files as are under way are in memory at once.
+            let encoded = tokio::task::spawn_blocking(move || encode(compression, &rows, &places));
+            let bytes = encoded.await.map_err(broken)?.map_err(broken)?;
             let size_bytes = bytes.len() as u64;
             upload(store, &path, bytes).await?;
-            Ok::<_, Error>(WrittenObject { url: store.url(&path), path, size_bytes, rows })
+            Ok::<_, Error>(WrittenObject { url: store.url(&path), path, size_bytes, rows: count })
         }
     });
     objects.buffered(FILES_IN_PARALLEL).try_collect().await
@@ -111,32 +113,29 @@ fn broken(error: impl std::fmt::Display) -> Error {
     Error::Invalid(format!("writing raw files broke off: {error}"))
 }
 
-struct File {
-    bytes: Bytes,
-    rows: u64,
+/// For each prefix the places of its rows.
+fn by_prefix(prefix: &Prefix, rows: &[Row]) -> BTreeMap<String, Vec<usize>> {
+    let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    // Most rows share all that their prefix depends on with others; only the first of them evaluates it.
+    let mut known: HashMap<(i64, &[String]), String> = HashMap::new();
+    let resolution_millis = prefix.resolution_millis();
+    for (place, row) in rows.iter().enumerate() {
+        let depends_on = (row.arrival_time.0.div_euclid(resolution_millis), row.keys());
+        let evaluated = known.entry(depends_on).or_insert_with(|| prefix.evaluate(row.arrival_time, row.keys()));
+        match places.get_mut(evaluated) {
+            Some(places) => places.push(place),
+            None => drop(places.insert(evaluated.clone(), vec![place])),
+        }
+    }
+    places
 }
 
-fn encode(settings: &RawSettings, rows: &[Row]) -> io::Result<BTreeMap<String, File>> {
-    let mut open: BTreeMap<String, (Encoder, u64)> = BTreeMap::new();
-    let mut last: Option<(i64, String)> = None;
-    for row in rows {
-        let minute = row.arrival_time.0.div_euclid(MINUTE_MILLIS);
-        let prefix = match &last {
-            Some((of, prefix)) if *of == minute => prefix,
-            _ => &last.insert((minute, settings.prefix.evaluate(row.arrival_time))).1,
-        };
-        let (encoder, count) = match open.get_mut(prefix) {
-            Some(file) => file,
-            None => open.entry(prefix.clone()).or_insert_with(|| (Encoder::new(settings.compression), 0)),
-        };
-        encoder.writer().write_all(&row.data)?;
-        *count += 1;
+fn encode(compression: RawCompression, rows: &[Row], places: &[usize]) -> io::Result<Bytes> {
+    let mut encoder = Encoder::new(compression);
+    for place in places {
+        encoder.writer().write_all(&rows[*place].data)?;
     }
-    let files = open.into_iter().map(|(prefix, (encoder, rows))| {
-        let bytes = Bytes::from(encoder.finish()?);
-        Ok((prefix, File { bytes, rows }))
-    });
-    files.collect()
+    encoder.finish().map(Bytes::from)
 }
 
 /// A file as it grows.

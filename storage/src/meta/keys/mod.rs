@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod delivery_stream;
 pub mod intent;
 pub mod batch;
+pub mod rebuild;
 pub mod checkpoint;
 pub mod table;
 pub mod group;

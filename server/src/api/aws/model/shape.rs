@@ -85,10 +85,9 @@ impl Compiled {
         let compile = |text: &str| Regex::new(text).expect("a test compiles every pattern of the tables");
         let condition = text.strip_prefix("^(?!").and_then(|rest| rest.split_once(')'));
         match condition {
-            Some((refused, rest)) => Self {
-                refused: Some(compile(&format!("^(?s:{refused})"))),
-                regex: compile(&format!("^(?s:{rest})$")),
-            },
+            Some((refused, rest)) => {
+                Self { refused: Some(compile(&format!("^(?s:{refused})"))), regex: compile(&format!("^(?s:{rest})$")) }
+            }
             None => Self { refused: None, regex: compile(&format!("^(?s:{text})$")) },
         }
     }
