@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use crate::site::Site;
 
-/// 32 zero bytes in base64.
-const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+/// 32 bytes in base64.
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// What one operation answered.
 #[derive(Debug, Deserialize)]

@@ -86,7 +86,8 @@ def listing(kinesis, short):
     fails(VALIDATION, listing, "'shardFilter.type'", ShardFilter={"Type": "ALL"}, StreamName="lineage")
     fails(DENIED, listing, StreamARN=arn("lineage").replace(ACCOUNT, "1" * 12))
     token = listing(StreamName="lineage", MaxResults=1)["NextToken"]
-    fails(INVALID, listing, "cannot be provided together", StreamName="lineage", NextToken=token)
+    fails(INVALID, listing, "cannot be provided together", StreamName="records", NextToken=token)
+    fails(INVALID, listing, "two streams", StreamARN=arn("records"), NextToken=token)
     fails(INVALID, listing, "Invalid NextToken", NextToken="forged")
     short.split_shard(StreamName="short-0", ShardToSplit=name(0), NewStartingHashKey=HALF)
     token = short.list_shards(StreamName="short-0", MaxResults=1)["NextToken"]

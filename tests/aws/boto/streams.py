@@ -31,7 +31,7 @@ def creation(kinesis):
         "greater than or equal to 1"
     ), message
     fails(VALIDATION, kinesis.create_stream, "1 validation error detected: Value null at 'streamName'", ShardCount=1)
-    fails("SerializationException", kinesis.create_stream, StreamName="a", Tags="none")
+    fails("SerializationException", kinesis.create_stream, "can not be converted", StreamName=5, ShardCount=1)
     fails(LIMIT, kinesis.create_stream, StreamName="tagged", ShardCount=1, Tags={f"k{n}": "" for n in range(51)})
     fails(LIMIT, kinesis.create_stream, "10001", StreamName="huge", ShardCount=10001)
 
@@ -55,7 +55,6 @@ def description(kinesis):
     assert not page["HasMoreShards"] and page["Shards"] == [second]
     summary = kinesis.describe_stream_summary(StreamName="made")["StreamDescriptionSummary"]
     assert summary["OpenShardCount"] == 2 and summary["ConsumerCount"] == 0 and summary["MaxRecordSizeInKiB"] == 1024
-    assert kinesis.describe_stream_summary(StreamId=summary["StreamId"])["StreamDescriptionSummary"] == summary
     for describe in (kinesis.describe_stream, kinesis.describe_stream_summary):
         fails(MISSING, describe, f"Stream none under account {ACCOUNT} not found", StreamName="none")
         fails(INVALID, describe, "StreamName or StreamARN")
@@ -202,6 +201,7 @@ def expires(call, code=EXPIRED, **parameters):
             call(**parameters)
             return None
         except ClientError as error:
-            return error.response["Error"]["Code"]
+            told = error.response["Error"]["Code"]
+            return None if told == "ProvisionedThroughputExceededException" else told
 
     assert until("a token to expire", refused) == code

@@ -13,6 +13,11 @@ import cbor2
 JSON, CBOR = "application/x-amz-json-1.1", "application/x-amz-cbor-1.1"
 
 
+def loads(text):
+    """CBOR whose times are milliseconds, as AWS has them: cbor2 would take them for seconds, and fail."""
+    return cbor2.loads(text.replace(b"\xc1\x1b", b"\x1b"))
+
+
 class Wire:
     def __init__(self, endpoint):
         self.connection = http.client.HTTPConnection(urlparse(endpoint).netloc, timeout=30)
@@ -36,7 +41,7 @@ class Wire:
         answer, text = self.post(operation, cbor2.dumps(body), CBOR)
         assert answer.status == status, (operation, answer.status, text)
         assert answer.headers["Content-Type"] == CBOR
-        return cbor2.loads(text) if text else None
+        return loads(text) if text else None
 
     def error(self, code, operation, body, status=400, **more):
         answer, text = self.post(operation, body, **more)
@@ -87,6 +92,10 @@ def in_json(wire):
     described = wire.json("DescribeStream", {"StreamName": "wire"}, content_type="application/x-amz-json-1.1; charset=utf-8")
     created = described["StreamDescription"]["StreamCreationTimestamp"]
     assert isinstance(created, float) and created > 1.6e9, created
+    # boto3 would send a request with a stream's id elsewhere.
+    by_id = {"StreamId": wire.json("DescribeStreamSummary", {"StreamName": "wire"})["StreamDescriptionSummary"]["StreamId"]}
+    assert wire.json("DescribeStreamSummary", by_id)["StreamDescriptionSummary"]["StreamName"] == "wire"
+    assert wire.json("DescribeStream", {"StreamId": "0" * 20 + "-001"}, 400)["__type"] == "ResourceNotFoundException"
     iterator = wire.json("GetShardIterator", {"StreamName": "wire", "ShardId": "shardId-0", "ShardIteratorType": "TRIM_HORIZON"})
     read = wire.json("GetRecords", iterator)
     assert [record["Data"] for record in read["Records"]] == ["aGk=", "////", "aGk="]
@@ -112,12 +121,12 @@ def in_cbor(wire):
     assert wire.cbor("GetShardIterator", place)["ShardIterator"]
     # As Jackson writes: maps, arrays and long texts without a length.
     answer, text = wire.post("ListStreams", b"\xbf\x65Limit\x01\xff", CBOR)
-    assert answer.status == 200 and len(cbor2.loads(text)["StreamNames"]) == 1
+    assert answer.status == 200 and len(loads(text)["StreamNames"]) == 1
     answer, text = wire.post("DescribeStream", b"\xbf\x6aStreamName\x7f\x63bin\x63ary\xff\xff", CBOR)
     assert answer.status == 200, text
     for body in (b"", b"\xbf", b"\x00", b"\xa1\x00\x00", b"\xff" * 10, b"\x9f" * 10000):
         answer, text = wire.post("ListStreams", body, CBOR)
-        assert answer.status == 400 and cbor2.loads(text)["__type"] == "SerializationException", (body[:10], text)
+        assert answer.status == 400 and loads(text)["__type"] == "SerializationException", (body[:10], text)
     told = wire.cbor("DescribeStream", {"StreamName": "none"}, 400)
     assert told["__type"] == "ResourceNotFoundException", told
 

@@ -117,18 +117,13 @@ impl Kinesis {
     }
 
     fn next_page(&self, call: &Call, input: &Input, token: &str) -> Result<(Arc<StreamState>, Page), AwsError> {
-        let others = input.stream != StreamRef::default()
-            || input.exclusive_start_shard_id.is_some()
-            || input.stream_creation_timestamp.is_some()
-            || input.shard_filter.is_some();
-        if others {
-            let message = "NextToken and StreamName, StreamARN, StreamId, StreamCreationTimestamp, ShardFilter or \
-                           ExclusiveStartShardId cannot be provided together.";
-            return Err(AwsError::invalid(message));
-        }
         let page = self.open_page(TokenKind::Shards, token)?;
         let page: Page = serde_json::from_slice(&page).map_err(|_| AwsError::invalid("Invalid NextToken."))?;
-        let named = StreamRef { stream_name: Some(page.name.clone()), ..StreamRef::default() };
+        // Kinesis takes no stream beside a token, but boto3's paginator sends it: it must be the same one.
+        if input.stream.stream_name.as_ref().is_some_and(|name| *name != page.name) {
+            return Err(AwsError::invalid("NextToken and StreamName cannot be provided together."));
+        }
+        let named = StreamRef { stream_name: Some(page.name.clone()), ..input.stream.clone() };
         let stream = self.stream(call, &named)?;
         if stream.id() != StreamId(page.stream) {
             return Err(AwsError::not_found(format!("the NextToken is of a stream {} that was deleted", page.name)));

@@ -22,26 +22,34 @@ const HASH_KEY_DIGITS_MAX: usize = 39;
 #[serde(rename_all = "PascalCase")]
 struct Entry {
     data: Blob,
-    partition_key: String,
+    partition_key: Option<String>,
     explicit_hash_key: Option<String>,
 }
 
 /// Whether a record surely keeps its model.
-fn is_record(data: &Blob, key: &str, hash_key: Option<&str>) -> bool {
-    let is_key = !key.is_empty() && (key.len() <= KEY_CHARS_MAX || key.chars().count() <= KEY_CHARS_MAX);
+fn is_record(data: &Blob, key: Option<&str>, hash_key: Option<&str>) -> bool {
+    let is_key = |key: &str| !key.is_empty() && (key.len() <= KEY_CHARS_MAX || key.chars().count() <= KEY_CHARS_MAX);
     let is_hash_key = |digits: &str| {
         let canonical = digits == "0" || !digits.starts_with('0');
         let length = (1..=HASH_KEY_DIGITS_MAX).contains(&digits.len());
         canonical && length && digits.bytes().all(|byte| byte.is_ascii_digit())
     };
-    is_key && data.0.len() <= DATA_BYTES_MAX && hash_key.is_none_or(is_hash_key)
+    key.is_some_and(is_key) && data.0.len() <= DATA_BYTES_MAX && hash_key.is_none_or(is_hash_key)
 }
 
-impl From<Entry> for PutRecord {
-    fn from(entry: Entry) -> Self {
-        let Entry { data: Blob(data), partition_key, explicit_hash_key } = entry;
-        Self { partition_key, explicit_hash_key, data }
+impl Entry {
+    /// The record, where it has a partition key: without one there is no shard for it here, though the model allows it.
+    fn record(self) -> Option<PutRecord> {
+        let Self { data: Blob(data), partition_key, explicit_hash_key } = self;
+        Some(PutRecord { partition_key: partition_key?, explicit_hash_key, data })
     }
+}
+
+/// What is said of a record without a partition key, in the model's words.
+fn no_key(path: &str) -> AwsError {
+    AwsError::validation(format!(
+        "1 validation error detected: Value null at '{path}' failed to satisfy constraint: Member must not be null"
+    ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,10 +64,14 @@ struct PutRecordsInput {
 }
 
 impl PutRecordsInput {
-    fn split(self) -> (StreamRef, Vec<PutRecord>, Option<bool>) {
+    fn split(self) -> Result<(StreamRef, Vec<PutRecord>, Option<bool>), AwsError> {
         let Self { records, stream_name, stream_arn, stream_id, dry_run } = self;
         let stream = StreamRef { stream_name, stream_arn, stream_id };
-        (stream, records.into_iter().map(PutRecord::from).collect(), dry_run)
+        let mut keyed = Vec::with_capacity(records.len());
+        for (number, entry) in (1..).zip(records) {
+            keyed.push(entry.record().ok_or_else(|| no_key(&format!("records.{number}.member.partitionKey")))?);
+        }
+        Ok((stream, keyed, dry_run))
     }
 }
 
@@ -69,7 +81,7 @@ impl Checked for PutRecordsInput {
             && self
                 .records
                 .iter()
-                .all(|entry| is_record(&entry.data, &entry.partition_key, entry.explicit_hash_key.as_deref()))
+                .all(|entry| is_record(&entry.data, entry.partition_key.as_deref(), entry.explicit_hash_key.as_deref()))
             && is_stream(self.stream_name.as_ref(), self.stream_arn.as_ref(), self.stream_id.as_ref())
     }
 }
@@ -78,7 +90,7 @@ impl Checked for PutRecordsInput {
 #[serde(rename_all = "PascalCase")]
 struct PutRecordInput {
     data: Blob,
-    partition_key: String,
+    partition_key: Option<String>,
     explicit_hash_key: Option<String>,
     sequence_number_for_ordering: Option<String>,
     stream_name: Option<String>,
@@ -91,7 +103,7 @@ struct PutRecordInput {
 impl Checked for PutRecordInput {
     fn is_valid(&self) -> bool {
         let number = self.sequence_number_for_ordering.as_deref();
-        is_record(&self.data, &self.partition_key, self.explicit_hash_key.as_deref())
+        is_record(&self.data, self.partition_key.as_deref(), self.explicit_hash_key.as_deref())
             && number.is_none_or(|number| SequenceNumber::parse(number).is_some())
             && is_stream(self.stream_name.as_ref(), self.stream_arn.as_ref(), self.stream_id.as_ref())
     }
@@ -130,7 +142,7 @@ enum Fate {
 
 impl Kinesis {
     pub(super) async fn put_records(&self, call: &Call) -> Result<Reply, AwsError> {
-        let (named, records, dry_run) = call.checked::<PutRecordsInput>()?.split();
+        let (named, records, dry_run) = call.checked::<PutRecordsInput>()?.split()?;
         let stream = self.stream(call, &named)?;
         let encryption_type = encryption_of(&stream);
         let fates = self.put(&stream, records, dry_run).await?;
@@ -141,7 +153,7 @@ impl Kinesis {
 
     pub(super) async fn put_record(&self, call: &Call) -> Result<Reply, AwsError> {
         let input: PutRecordInput = call.checked()?;
-        let PutRecordInput { data: Blob(data), partition_key, explicit_hash_key, .. } = input;
+        let PutRecordInput { data, partition_key, explicit_hash_key, .. } = input;
         let named =
             StreamRef { stream_name: input.stream_name, stream_arn: input.stream_arn, stream_id: input.stream_id };
         let stream = self.stream(call, &named)?;
@@ -149,7 +161,8 @@ impl Kinesis {
             self.check_ordering(&stream, number)?;
         }
         let encryption_type = encryption_of(&stream);
-        let record = PutRecord { partition_key, explicit_hash_key, data };
+        let entry = Entry { data, partition_key, explicit_hash_key };
+        let record = entry.record().ok_or_else(|| no_key("partitionKey"))?;
         let fate = self.put(&stream, vec![record], input.dry_run).await?.pop();
         match fate.unwrap_or_else(|| Err(no_fate())) {
             Ok(Placed { shard, offset, .. }) => {

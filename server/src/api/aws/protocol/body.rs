@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use bytes::{Bytes, BytesMut};
@@ -10,6 +10,10 @@ use futures::StreamExt;
 
 use super::AwsError;
 use crate::streams::{Place, Room};
+
+/// What is read of a body that is too large, and dropped, so that its sender gets to read why: most clients do not look at an
+/// answer before they have sent all.
+const DROPPED_BYTES_MAX: usize = 64 << 20;
 
 /// Reads bodies within limits.
 #[derive(Debug)]
@@ -39,10 +43,11 @@ impl Bodies {
     /// Where the body is too large, too slow, or ends early.
     pub(super) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Held, AwsError> {
         let told = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if told.is_some_and(|told| told > self.bytes_max) {
-            return Err(self.too_large());
-        }
         let reading = async {
+            if told.is_some_and(|told| told > self.bytes_max) {
+                drop_rest(&mut body.into_data_stream()).await;
+                return Err(self.too_large());
+            }
             let place = self.room.enter(told.unwrap_or(self.bytes_max)).await;
             let bytes = self.collect(body, told.unwrap_or_default()).await?;
             Ok(Held { bytes, place })
@@ -54,6 +59,12 @@ impl Bodies {
         tokio::time::timeout(self.timeout, reading).await.unwrap_or_else(|_| Err(late()))
     }
 
+    /// Reads a body that is not wanted, so that its connection can be used again.
+    pub(super) async fn forget(&self, body: Body) {
+        // One that does not come in time costs its connection.
+        let _ = tokio::time::timeout(self.timeout, drop_rest(&mut body.into_data_stream())).await;
+    }
+
     async fn collect(&self, body: Body, told: usize) -> Result<Bytes, AwsError> {
         let mut parts = body.into_data_stream();
         let mut first = Bytes::new();
@@ -61,6 +72,7 @@ impl Bodies {
         while let Some(part) = parts.next().await {
             let part = part.map_err(|error| AwsError::serialization(format!("the request ended early: {error}")))?;
             if all.len() + first.len() + part.len() > self.bytes_max {
+                drop_rest(&mut parts).await;
                 return Err(self.too_large());
             }
             if first.is_empty() && all.is_empty() {
@@ -80,6 +92,17 @@ impl Bodies {
     fn too_large(&self) -> AwsError {
         let message = format!("the request is larger than the limit of {} bytes", self.bytes_max);
         AwsError::new("RequestEntityTooLargeException", message).with_status(413)
+    }
+}
+
+/// Reads and forgets, in bounds.
+async fn drop_rest(parts: &mut BodyDataStream) {
+    let mut dropped = 0;
+    while let Some(Ok(part)) = parts.next().await {
+        dropped += part.len();
+        if dropped > DROPPED_BYTES_MAX {
+            return;
+        }
     }
 }
 

@@ -90,7 +90,10 @@ impl Front {
                 let answer = self.call(&service, operation, format, parts, body).await;
                 answer.map_err(|error| error.of_operation(operation))
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                self.bodies.forget(body).await;
+                Err(error)
+            }
         };
         let outcome = answer.as_ref().map_or_else(AwsError::code, |_| "ok");
         self.metrics.answered(name, operation, outcome, began.elapsed());
@@ -121,6 +124,7 @@ impl Front {
         body: Body,
     ) -> Result<Reply, AwsError> {
         let Some(format) = format else {
+            self.bodies.forget(body).await;
             let message = "the content type is neither application/x-amz-json-1.1 nor application/x-amz-cbor-1.1";
             return Err(AwsError::new("UnknownOperationException", message).with_status(404));
         };
