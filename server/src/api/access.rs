@@ -238,7 +238,7 @@ impl Call {
     }
 }
 
-const fn outcome_of(error: &Error) -> Outcome {
+pub(super) const fn outcome_of(error: &Error) -> Outcome {
     match error.kind() {
         Kind::Unauthenticated => Outcome::Unauthenticated,
         _ => Outcome::Denied,

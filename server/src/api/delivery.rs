@@ -6,6 +6,7 @@ use proto::delivery_service_server::DeliveryService;
 use tonic::{Request, Response, Status};
 
 use super::access::Call;
+use super::asked::needs;
 use crate::auth::Resource;
 use crate::delivery::{Action, Asked, Change, Deliveries, Described, Replayed, State, Verified};
 
@@ -118,34 +119,9 @@ fn named<T>(request: Request<T>, name: impl FnOnce(T) -> String) -> Result<Strin
     Ok(name)
 }
 
-/// Asks for what a pipeline file would do to one object. Who delivers a stream into a table reads the one and writes the other.
+/// Asks for what a pipeline file would do to one object.
 fn allow(call: &Call, asked: Asked<'_>) -> crate::error::Result<()> {
-    use crate::auth::Action as Needed;
-    let which = |action, [unchanged, created, updated]: [Needed; 3]| match action {
-        Action::Unchanged => unchanged,
-        Action::Created => created,
-        Action::Updated => updated,
-    };
-    match asked {
-        Asked::Stream { name, action } => {
-            let needed = which(action, [Needed::DescribeStream, Needed::CreateStream, Needed::UpdateStream]);
-            call.allow_to(needed, &Resource::stream(name))
-        }
-        Asked::Table { namespace, name, action } => {
-            let needed = which(action, [Needed::DescribeTable, Needed::CreateTable, Needed::UpdateTable]);
-            call.allow_to(needed, &Resource::table(namespace, name))
-        }
-        Asked::Delivery { name, action, stream, table } => {
-            let needed = which(action, [Needed::DescribeDelivery, Needed::CreateDelivery, Needed::CreateDelivery]);
-            call.allow_to(needed, &Resource::delivery(name))?;
-            if action == Action::Unchanged {
-                return Ok(());
-            }
-            call.allow_to(Needed::Subscribe, &Resource::stream(stream))?;
-            let Some((namespace, table)) = table else { return Ok(()) };
-            call.allow_to(Needed::UpdateTable, &Resource::table(namespace, table))
-        }
-    }
+    needs(&asked).into_iter().try_for_each(|(action, resource)| call.allow_to(action, &resource))
 }
 
 fn change(change: Change) -> proto::Change {

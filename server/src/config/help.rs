@@ -169,6 +169,16 @@ const MEANINGS: &[(&str, &str)] = &[
     ("kinesis.subscription_time_max", "how long one SubscribeToShard lasts"),
     ("kinesis.takeover_after", "how old a subscription must be before another of the same consumer takes it over"),
     ("kinesis.heartbeat_interval", "time between two events of a subscription that has no records to give"),
+    ("firehose.folder", "the folder of the store that buckets are folders of"),
+    ("firehose.delivery_streams_max", "delivery streams"),
+    (
+        "firehose.in_bytes_per_second",
+        "bytes a second into each delivery stream that takes records directly; 0 is no limit",
+    ),
+    ("firehose.in_records_per_second", "records a second into each; 0 is no limit"),
+    ("firehose.put_requests_per_second", "PutRecord and PutRecordBatch calls a second for each; 0 is no limit"),
+    ("firehose.tags_max", "tags of one delivery stream"),
+    ("firehose.delete_flush_timeout", "how long a deletion waits for what is buffered to be delivered"),
 ];
 
 /// The settings as text: a line for the key and its environment name and default, a line for its meaning.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::aws::{AwsSettings, KinesisSettings};
+use crate::api::aws::{AwsSettings, FirehoseSettings, KinesisSettings};
 use crate::auth::{AuditSettings, AuthMode, PrincipalSettings, SigV4Settings};
 use crate::delivery::DeliverySettings;
 use crate::disk::DiskSettings;
@@ -81,6 +81,8 @@ pub struct Settings {
     pub aws: AwsSettings,
     /// Limits of Kinesis that streams do not have themselves.
     pub kinesis: KinesisSettings,
+    /// Firehose.
+    pub firehose: FirehoseSettings,
 }
 
 impl Default for Settings {
@@ -111,6 +113,7 @@ impl Default for Settings {
             query: QuerySettings::default(),
             aws: AwsSettings::default(),
             kinesis: KinesisSettings::default(),
+            firehose: FirehoseSettings::default(),
         }
     }
 }

@@ -280,7 +280,7 @@ impl Deliveries {
 
     /// A delivery's declaration with the stream and the table that it names.
     async fn declared(&self, spec: DeliverySpec) -> Result<Declared> {
-        let name: StreamName = spec.stream.parse()?;
+        let name = StreamName::any(&spec.stream)?;
         let stream = self.parts().streams.get(&name)?;
         let table = match spec.table_name() {
             None => None,

@@ -30,7 +30,7 @@ pub use listen::{HttpSettings, MetricsAccess};
 pub use logging::start_logging;
 pub use tls::TlsSettings;
 
-use crate::api::aws::Aws;
+use crate::api::aws::{Aws, Foundation};
 use crate::api::{self, Services};
 use crate::auth::AuthOptions;
 use crate::config::Settings;
@@ -135,8 +135,14 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
     let auth = stores.auth(auth_options(&settings), &metrics).await?;
-    let (aws, kinesis) = (&settings.aws, &settings.kinesis);
-    let aws = Aws::open(&streams, stores.meta(), aws, kinesis, auth.clone(), &metrics).await?;
+    let foundation = Foundation {
+        streams: streams.clone(),
+        deliveries: deliveries.clone(),
+        catalog: catalog.clone(),
+        meta: stores.meta(),
+        auth: auth.clone(),
+    };
+    let aws = Aws::open(foundation, &settings.aws, &settings.kinesis, &settings.firehose, &metrics).await?;
     let queries = Arc::new(queries);
     let services = Services { maintenance, streams, groups, deliveries, catalog, queries, auth: auth.clone() };
     let is_tls = tls.is_some();
