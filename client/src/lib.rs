@@ -43,7 +43,7 @@ mod fake;
 pub use admin::Admin;
 pub use client::{CA_FILE_VARIABLE, Client, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE, TOKEN_VARIABLE};
 pub use connection::ConnectionSettings;
-pub use consumer::{Consumer, Page, Position, Subscription};
+pub use consumer::{Consumer, Page, Position, Skipped, Subscription};
 pub use error::{Error, Kind, Result};
 pub use group::{Checkpointing, GroupBatch, GroupConsumer, GroupSettings};
 pub use millrace_proto::v1 as proto;

@@ -19,4 +19,5 @@ mod idempotence;
 mod groups;
 mod reshard;
 mod aggregates;
+mod terminal;
 mod deploy;

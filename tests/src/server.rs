@@ -140,8 +140,8 @@ impl Server {
 
     /// The HTTP listener as a URL.
     #[must_use]
-    pub fn http_endpoint(&self) -> String {
-        self.http.clone()
+    pub fn http_endpoint(&self) -> &str {
+        &self.http
     }
 
     /// The process id.

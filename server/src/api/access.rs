@@ -88,7 +88,7 @@ fn of_streams(method: &str) -> Option<Rule> {
         "UpdateStream" | "SplitShard" | "MergeShards" | "UpdateShardCount" | "RotateStreamKey" => {
             named(Action::UpdateStream).change()
         }
-        "DeleteStream" => named(Action::DeleteStream).change(),
+        "DeleteStream" | "ShredStream" => named(Action::DeleteStream).change(),
         "RewrapStreamKeys" => server(Action::Maintain),
         _ => return None,
     })
@@ -119,7 +119,9 @@ fn of_deliveries(method: &str) -> Option<Rule> {
         // Streams and tables are declared too: the handler asks for each by its own action.
         "ApplyPipeline" => named(Action::CreateDelivery).change(),
         "DescribeDelivery" | "ListDeliveries" | "VerifyDelivery" => named(Action::DescribeDelivery),
-        "FlushDelivery" | "PauseDelivery" | "ResumeDelivery" => named(Action::UpdateDelivery).change(),
+        "FlushDelivery" | "PauseDelivery" | "ResumeDelivery" | "ReplayDelivery" => {
+            named(Action::UpdateDelivery).change()
+        }
         "DeleteDelivery" => named(Action::DeleteDelivery).change(),
         _ => return None,
     })
@@ -130,7 +132,7 @@ fn of_tables(method: &str) -> Option<Rule> {
 }
 
 fn of_maintenance(method: &str) -> Option<Rule> {
-    matches!(method, "TakeBackup" | "ListBackups" | "VerifyLog").then(|| server(Action::Maintain))
+    matches!(method, "TakeBackup" | "ListBackups" | "PruneBackups" | "VerifyLog").then(|| server(Action::Maintain))
 }
 
 /// One call: who makes it, what its method needs, and what it named. Cheap to clone.

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::access::Call;
 use crate::auth::Resource;
-use crate::delivery::{Action, Asked, Change, Deliveries, Described, State, Verified};
+use crate::delivery::{Action, Asked, Change, Deliveries, Described, Replayed, State, Verified};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -88,6 +88,16 @@ impl DeliveryService for DeliveryHandler {
         let name = named(request, |request| request.name)?;
         self.deliveries.delete(&name).await?;
         Ok(Response::new(proto::DeleteDeliveryResponse {}))
+    }
+
+    async fn replay_delivery(
+        &self,
+        request: Request<proto::ReplayDeliveryRequest>,
+    ) -> Result<Response<proto::ReplayDeliveryResponse>, Status> {
+        let done = self.deliveries.replay(&named(request, |request| request.name)?).await?;
+        let Replayed { replayed, rows, set_aside, dropped, delivery: after } = done;
+        let delivery = Some(delivery(after));
+        Ok(Response::new(proto::ReplayDeliveryResponse { replayed, rows, set_aside, dropped, delivery }))
     }
 
     async fn verify_delivery(
@@ -178,8 +188,8 @@ fn delivery(described: Described) -> proto::Delivery {
 }
 
 fn totals(totals: Totals) -> proto::DeliveryTotals {
-    let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost } = totals;
-    proto::DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost }
+    let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed } = totals;
+    proto::DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed }
 }
 
 fn verified(verified: Verified) -> proto::VerifyDeliveryResponse {

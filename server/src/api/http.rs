@@ -1,4 +1,4 @@
-//! The HTTP side: whether the process lives, whether it is ready, and its metrics.
+//! The HTTP side: whether the process lives, whether it is ready, its metrics, and the AWS protocols.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::access::caller_of;
+use super::aws::Aws;
 use crate::auth::{Action, Auth, Resource};
 use crate::error::{Kind, Result};
 use crate::metrics::Metrics;
@@ -20,12 +21,13 @@ use crate::serve::MetricsAccess;
 pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync>;
 
 /// The routes of the HTTP side. Health and readiness are open to everybody.
-pub fn router(metrics: Metrics, readiness: Readiness, auth: Auth, access: MetricsAccess) -> Router {
+pub fn router(metrics: Metrics, readiness: Readiness, auth: Auth, access: MetricsAccess, aws: &Aws) -> Router {
     let metrics = Scraped { metrics, auth, access };
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(readiness))
         .route("/metrics", get(text).with_state(metrics))
+        .merge(aws.router())
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {

@@ -4,6 +4,7 @@ mod status;
 mod access;
 mod lasting;
 pub mod http;
+pub mod aws;
 mod stream;
 mod record;
 mod group;

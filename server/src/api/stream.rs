@@ -326,6 +326,18 @@ impl StreamService for StreamHandler {
         Ok(Response::new(v1::RotateStreamKeyResponse { stream: Some(self.describe_all(&stream).await?) }))
     }
 
+    async fn shred_stream(
+        &self,
+        request: Request<v1::ShredStreamRequest>,
+    ) -> Result<Response<v1::ShredStreamResponse>, Status> {
+        let call = Call::of(&request)?;
+        let name = StreamName::try_from(request.into_inner().name)?;
+        call.allow(&Resource::stream(&name))?;
+        let streams = self.streams.clone();
+        let stream = complete("a destruction of keys", async move { streams.shred(&name).await }).await?;
+        Ok(Response::new(v1::ShredStreamResponse { stream: Some(self.describe_all(&stream).await?) }))
+    }
+
     async fn rewrap_stream_keys(
         &self,
         _: Request<v1::RewrapStreamKeysRequest>,

@@ -2,6 +2,7 @@
 
 mod records;
 mod streams;
+mod bad_input;
 mod process;
 mod metrics;
 mod auth;

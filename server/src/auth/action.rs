@@ -165,6 +165,24 @@ actions! {
 }
 
 impl Action {
+    /// Whether it changes what is, rather than puts records or looks at something.
+    #[must_use]
+    pub const fn is_change(self) -> bool {
+        !matches!(
+            self,
+            Self::Put
+                | Self::Get
+                | Self::Subscribe
+                | Self::DescribeStream
+                | Self::JoinGroup
+                | Self::DescribeGroup
+                | Self::DescribeDelivery
+                | Self::DescribeTable
+                | Self::Query
+                | Self::Metrics
+        )
+    }
+
     /// Whether a grant for a kind of resource can mean this action.
     #[must_use]
     pub fn is_about(self, kind: ResourceKind) -> bool {

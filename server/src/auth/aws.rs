@@ -64,6 +64,18 @@ impl Caller {
     }
 }
 
+/// Our action for an AWS action.
+#[must_use]
+pub fn aws_action(action: &str) -> Action {
+    needed(action, "*").0
+}
+
+/// Whether an AWS action changes what is, so that each request is told in the audit log.
+#[must_use]
+pub fn is_aws_change(action: &str) -> bool {
+    aws_action(action).is_change()
+}
+
 /// Our action, and the resource where the ARN names one.
 fn needed(action: &str, arn: &str) -> (Action, Option<Resource>) {
     let (service, operation) = action.split_once(':').unwrap_or(("", action));

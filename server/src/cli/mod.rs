@@ -13,6 +13,7 @@ mod put;
 mod tail;
 mod group;
 mod delivery;
+mod replay;
 mod table;
 mod sql;
 mod verify;
@@ -67,6 +68,7 @@ enum Command {
     Tail(tail::TailArgs),
     Group(group::GroupArgs),
     Delivery(delivery::DeliveryArgs),
+    Replay(replay::ReplayArgs),
     Table(table::TableArgs),
     Sql(sql::SqlArgs),
     Verify(verify::VerifyArgs),
@@ -106,6 +108,7 @@ impl Command {
             Self::Tail(args) => tail::run(args, endpoint).await,
             Self::Group(args) => group::run(args, endpoint).await,
             Self::Delivery(args) => delivery::run(args, endpoint).await,
+            Self::Replay(args) => replay::run(args, endpoint).await,
             Self::Table(args) => table::run(args, endpoint).await,
             Self::Sql(args) => sql::run(args, endpoint).await,
             Self::Verify(args) => verify::run(args, endpoint).await,

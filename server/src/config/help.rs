@@ -12,7 +12,7 @@ use super::layers::{environment_name, tree_of_defaults};
 const MEANINGS: &[(&str, &str)] = &[
     ("data_dir", "everything the process keeps on this machine's disk; one process a folder"),
     ("grpc_listen", "where gRPC listens; port 0 takes a free one"),
-    ("http_listen", "where /healthz, /readyz and /metrics are served; port 0 takes a free one"),
+    ("http_listen", "where /healthz, /readyz, /metrics and the AWS protocols are served; port 0 takes a free one"),
     ("auth", "on: only principals may call, and only what they are granted; off: everybody may do everything"),
     ("auth_off_anywhere", "whether ports may be open to other machines although auth is off"),
     ("connections_max", "the most gRPC connections at a time; one more is refused"),
@@ -144,6 +144,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "delivery.corrupt_blocks",
         "at a block that the disk lost: hold that shard and tell so, or skip it and count its records as lost",
     ),
+    ("delivery.replaced_files_kept", "how long files that a rebuild replaced are kept for readers of the old snapshot"),
     ("delivery.drain_timeout", "the most time that batches being written get to finish at shutdown"),
     ("query.memory_bytes_max", "memory that the operators of all queries hold together; past it they spill to disk"),
     ("query.spill_bytes_max", "bytes that all queries spill together, in the folder `spill` of data_dir; 0 is none"),
@@ -153,6 +154,21 @@ const MEANINGS: &[(&str, &str)] = &[
     ("query.partitions", "partitions that a query is split into; not set: the number of cores"),
     ("query.sql_bytes_max", "the most bytes of one statement"),
     ("query.sql_operators_max", "the most operators and keywords of one statement"),
+    ("aws.region", "the region in ARNs"),
+    ("aws.account_id", "the account in ARNs: 12 digits"),
+    ("aws.request_bytes_max", "the most bytes of one AWS request"),
+    ("aws.request_in_flight_bytes_max", "the most bytes of all AWS requests in memory; one more waits"),
+    ("aws.request_timeout", "how long an AWS request may take to arrive"),
+    ("kinesis.token_lifetime", "how long a shard iterator or a page's token is good"),
+    ("kinesis.get_records_per_second", "GetRecords calls a second for each shard; 0 is no limit"),
+    ("kinesis.shard_iterators_per_second", "GetShardIterator calls a second for each shard; 0 is no limit"),
+    ("kinesis.consumers_max", "registered consumers of one stream"),
+    ("kinesis.tags_max", "tags of one stream or consumer"),
+    ("kinesis.shard_count_updates_per_day", "UpdateShardCount calls for one stream within 24 hours"),
+    ("kinesis.on_demand_shard_count", "the shards that an ON_DEMAND stream begins with where none are named"),
+    ("kinesis.subscription_time_max", "how long one SubscribeToShard lasts"),
+    ("kinesis.takeover_after", "how old a subscription must be before another of the same consumer takes it over"),
+    ("kinesis.heartbeat_interval", "time between two events of a subscription that has no records to give"),
 ];
 
 /// The settings as text: a line for the key and its environment name and default, a line for its meaning.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::aws::{AwsSettings, KinesisSettings};
 use crate::auth::{AuditSettings, AuthMode, PrincipalSettings, SigV4Settings};
 use crate::delivery::DeliverySettings;
 use crate::disk::DiskSettings;
@@ -33,7 +34,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where gRPC listens; port 0 takes a free one.
     pub grpc_listen: SocketAddr,
-    /// Where `/healthz`, `/readyz` and `/metrics` are served; port 0 takes a free one.
+    /// Where `/healthz`, `/readyz`, `/metrics` and the AWS protocols are served; port 0 takes a free one.
     pub http_listen: SocketAddr,
     /// Whether callers are authenticated.
     pub auth: AuthMode,
@@ -76,6 +77,10 @@ pub struct Settings {
     pub delivery: DeliverySettings,
     /// SQL and its limits.
     pub query: QuerySettings,
+    /// The AWS protocols.
+    pub aws: AwsSettings,
+    /// Limits of Kinesis that streams do not have themselves.
+    pub kinesis: KinesisSettings,
 }
 
 impl Default for Settings {
@@ -104,6 +109,8 @@ impl Default for Settings {
             groups: GroupSettings::default(),
             delivery: DeliverySettings::default(),
             query: QuerySettings::default(),
+            aws: AwsSettings::default(),
+            kinesis: KinesisSettings::default(),
         }
     }
 }

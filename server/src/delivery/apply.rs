@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_storage::catalog::{self, TableName};
-use millrace_storage::lake::prefix::Prefix;
 use millrace_storage::log::ShardKey;
 use millrace_storage::meta::keys;
 use millrace_storage::meta::keys::batch;
@@ -19,7 +18,7 @@ use millrace_storage::time::Timestamp;
 
 use super::entry::Entry;
 use super::pipeline::Pipeline;
-use super::spec::{DeliverySpec, ModeSpec, QuotaSpec, RateSpec, Size, StreamSpec, TableSpec, to_toml};
+use super::spec::{DeliverySpec, ModeSpec, QuotaSpec, RateSpec, Size, StartSpec, StreamSpec, TableSpec, to_toml};
 use super::{Deliveries, not_found, table_name};
 use crate::error::{Error, Result};
 use crate::streams::{self, StreamMode, StreamName, StreamOptions};
@@ -215,9 +214,6 @@ impl Deliveries {
         if !streams.contains(name.as_str()) {
             self.parts().streams.get(&name).map_err(|error| spec.invalid("stream", error))?;
         }
-        if let Some(prefix) = &spec.prefix {
-            prefix.parse::<Prefix>().map_err(|error| spec.invalid("prefix", error))?;
-        }
         let before = self.entry(&spec.name).ok().map(|entry| entry.declared().spec.clone());
         if let Some(before) = &before {
             before.check_change(spec)?;
@@ -294,11 +290,12 @@ impl Deliveries {
         let delivery_key = DeliveryKey { name: spec.name.clone() };
         let checkpoint_key = CheckpointKey { delivery: spec.name.clone() };
         let before = keys::get(meta, &checkpoint_key).await?;
-        let starts: Vec<_> =
-            declared.shards().into_iter().map(|key| (key, self.parts().log.offsets(key).start)).collect();
         let checkpoint = match &before {
-            Some(before) => begin_again(&before.value, declared.stream.id().0, &starts),
-            None => self.begin(spec, &declared, &starts).await?,
+            Some(before) => {
+                let starts = declared.shards().into_iter().map(|key| (key, self.parts().log.offsets(key).start));
+                begin_again(&before.value, declared.stream.id().0, &starts.collect::<Vec<_>>())
+            }
+            None => self.begin(spec, &declared).await?,
         };
         let table = declared.table.as_ref().map(|table| table.name.to_string()).unwrap_or_default();
         let value = DeliveryValue {
@@ -320,14 +317,19 @@ impl Deliveries {
         Ok(())
     }
 
-    /// The position of a new delivery: the oldest record that the stream keeps. Its batches are numbered on from those of
-    /// a namesake, so that no object is ever overwritten.
-    async fn begin(
-        &self,
-        spec: &DeliverySpec,
-        declared: &super::declared::Declared,
-        starts: &[(ShardKey, millrace_storage::log::Offset)],
-    ) -> Result<CheckpointValue> {
+    /// The position of a new delivery: where it says that it begins. Its batches are numbered on from those of a namesake,
+    /// so that no object is ever overwritten.
+    async fn begin(&self, spec: &DeliverySpec, declared: &super::declared::Declared) -> Result<CheckpointValue> {
+        let log = &self.parts().log;
+        let mut offsets = BTreeMap::new();
+        for key in declared.shards() {
+            let start = match spec.start.unwrap_or(StartSpec::TrimHorizon) {
+                StartSpec::TrimHorizon => log.offsets(key).start,
+                StartSpec::Latest => log.offsets(key).end,
+                StartSpec::Time(time) => log.offset_at(key, time).await?,
+            };
+            offsets.insert(key.shard.0, start.0);
+        }
         let last = match &declared.table {
             Some(table) => {
                 let loaded = self.parts().catalog.load(&table.name).await?;
@@ -338,11 +340,11 @@ impl Deliveries {
                 ledger.last().map_or(0, |(key, _)| key.batch)
             }
         };
-        let offsets = starts.iter().map(|(key, start)| (key.shard.0, start.0)).collect();
         Ok(CheckpointValue {
             next_batch: last + 1,
             first_batch: last + 1,
             stream_id: declared.stream.id().0,
+            first_offsets: offsets.clone(),
             offsets,
             totals: None,
             last_commit_at_ms: 0,
@@ -358,6 +360,10 @@ impl Deliveries {
     pub async fn delete(&self, name: &str) -> Result<()> {
         let _turn = self.inner.changes.lock().await;
         let entry = self.entry(name)?;
+        if self.has_open_rebuild(name).await? {
+            let words = format_args!("delivery {name} has a rebuild that is not ended; delete it afterwards");
+            return Err(Error::new(crate::error::Kind::FailedPrecondition, words));
+        }
         let was_running = entry.wanted.borrow().running;
         entry.wanted.send_modify(|wanted| wanted.running = false);
         let mut progress = entry.progress.clone();
@@ -410,6 +416,7 @@ fn begin_again(
         next_batch: before.next_batch,
         first_batch: before.next_batch,
         stream_id,
+        first_offsets: offsets.clone(),
         offsets,
         totals: None,
         last_commit_at_ms: 0,

@@ -20,7 +20,7 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    pub(super) fn new(name: &str, schema: Arc<dyn SchemaProvider>, caller: &Caller) -> Arc<dyn SchemaProvider> {
+    pub(super) fn over(name: &str, schema: Arc<dyn SchemaProvider>, caller: &Caller) -> Arc<dyn SchemaProvider> {
         Arc::new(Self { schema, name: name.to_owned(), caller: caller.clone() })
     }
 

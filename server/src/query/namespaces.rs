@@ -49,10 +49,10 @@ impl Namespaces {
         for (namespace, names) in names {
             let schema =
                 Namespace { namespace: namespace.clone(), names, tables: Arc::clone(tables), loaded: Mutex::default() };
-            schemas.insert(namespace.clone(), Guarded::new(&namespace, Arc::new(schema), caller));
+            schemas.insert(namespace.clone(), Guarded::over(&namespace, Arc::new(schema), caller));
         }
         let system = Arc::clone(system) as Arc<dyn SchemaProvider>;
-        schemas.insert(SYSTEM.to_owned(), Guarded::new(SYSTEM, system, caller));
+        schemas.insert(SYSTEM.to_owned(), Guarded::over(SYSTEM, system, caller));
         Ok(Arc::new(OneCatalog { namespaces: Arc::new(Self { schemas }) }))
     }
 }

@@ -30,6 +30,7 @@ pub use listen::{HttpSettings, MetricsAccess};
 pub use logging::start_logging;
 pub use tls::TlsSettings;
 
+use crate::api::aws::Aws;
 use crate::api::{self, Services};
 use crate::auth::AuthOptions;
 use crate::config::Settings;
@@ -134,11 +135,13 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
     let auth = stores.auth(auth_options(&settings), &metrics).await?;
+    let (aws, kinesis) = (&settings.aws, &settings.kinesis);
+    let aws = Aws::open(&streams, stores.meta(), aws, kinesis, auth.clone(), &metrics).await?;
     let queries = Arc::new(queries);
     let services = Services { maintenance, streams, groups, deliveries, catalog, queries, auth: auth.clone() };
     let is_tls = tls.is_some();
     let Settings { drain_timeout, connections_max, http: http_settings, .. } = settings;
-    let parts = Parts { data_dir, stores, disk, services, tls, drain_timeout, connections_max, http_settings };
+    let parts = Parts { data_dir, stores, disk, services, aws, tls, drain_timeout, connections_max, http_settings };
     parts.data_dir.write_endpoints(grpc_addr, http_addr, is_tls)?;
     let stop = CancellationToken::new();
     tokio::spawn(encryption::keep_unlocked(parts.stores.data_keys(), stop.clone()));
@@ -192,6 +195,7 @@ struct Parts {
     disk: Disk,
     services: Services,
     tls: Option<tls::Ports>,
+    aws: Aws,
     drain_timeout: Duration,
     connections_max: u32,
     http_settings: HttpSettings,
@@ -234,7 +238,8 @@ impl Parts {
         let (grpc_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(self.disk.clone().run(stop.clone()));
         let http_settings = self.http_settings.clone();
-        let router = api::http::router(metrics, readiness, self.services.auth.clone(), http_settings.metrics);
+        let router =
+            api::http::router(metrics, readiness, self.services.auth.clone(), http_settings.metrics, &self.aws);
         let http = listen::serve_http(http, http_connections, http_tls, router, http_settings, http_stop.clone());
         let retention = self.services.streams.clone().run_retention(stop.clone());
         Ok(Servers {
@@ -268,10 +273,14 @@ impl Parts {
         api::set_serving(&servers.health, false).await;
         self.services.streams.stop();
         servers.grpc_stop.cancel();
+        // At the same time as gRPC's calls, which take what is left of the time.
+        let aws = self.aws.clone();
+        let aws = tokio::spawn(async move { aws.drain(self.drain_timeout).await });
         if !servers.grpc.is_finished() && tokio::time::timeout(self.drain_timeout, &mut servers.grpc).await.is_err() {
             tracing::warn!(drain_timeout = ?self.drain_timeout, "calls in flight did not end in time; they are cut off");
             servers.grpc.abort();
         }
+        let _ = aws.await;
         self.services.deliveries.close().await;
         // A task that was aborted or failed has nothing left to tell here.
         let _ = servers.retention.await;

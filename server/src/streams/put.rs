@@ -11,7 +11,7 @@ use prometheus::Histogram;
 
 use super::StreamName;
 use super::admit::{Admitted, InFlight};
-use super::conditions::{Expect, Put, PutConditions, failure, settle_from_closed};
+use super::conditions::{Expect, Line, Put, PutConditions, failure, refuse, settle_from_closed};
 use super::hash_key;
 use super::options::Rejected;
 use super::pay::Charge;
@@ -123,6 +123,7 @@ struct Append {
     /// Where in the put each record stands.
     indexes: Vec<u32>,
     bytes: u64,
+    line: Line,
     ticket: AppendTicket,
 }
 
@@ -211,14 +212,16 @@ impl Streams {
         // Told for the put as a whole, and before its quota: a key that is locked does not open by trying again.
         self.keys().keyring().check(stream.id())?;
         let conditions = put.conditions;
-        let (mut results, groups) = self.group(&stream, put, began, refused)?;
+        let topology = stream.topology();
+        let (mut results, groups) = self.group(&stream, &topology, put, began, refused)?;
         let mut appends = Vec::with_capacity(groups.len());
         for Group { shard, indexes, bytes, records } in groups {
             let PutConditions { producer, expect } = conditions;
+            let line = Line::of(&topology, &shard, &conditions);
             let append = log::Append { records, producer, expected_next: expect.map(|expect| expect.next_offset) };
             match self.log().append(shard.key(), append).await {
-                Ok(ticket) => appends.push(Append { shard, indexes, bytes, ticket }),
-                Err(error) => fail(&mut results, &indexes, &shard, &error),
+                Ok(ticket) => appends.push(Append { shard, indexes, bytes, line, ticket }),
+                Err(error) => fail(&mut results, &indexes, &failure(&shard, line, &error)),
             }
         }
         let latency = stream.metrics.put_latency.clone();
@@ -247,22 +250,18 @@ impl Streams {
     fn group(
         &self,
         stream: &StreamState,
+        topology: &Topology,
         put: Put,
         now: Instant,
         refused: Option<Vec<Option<PutFailure>>>,
     ) -> Result<(Vec<PutResult>, Vec<Group>)> {
-        let topology = stream.topology();
-        let (mut results, mut keys) = self.hash_keys(stream, &topology, &put);
+        let (mut results, mut keys) = self.hash_keys(stream, topology, &put);
         if let Some(expect) = put.conditions.expect {
-            check_expect(stream, &topology, expect, &keys, &results)?;
+            check_expect(stream, topology, expect, &keys, &results)?;
         }
         let quota_is_taken = refused.is_some();
-        for (index, failure) in refused.into_iter().flatten().enumerate() {
-            // What is settled already is not refused.
-            if let Some(failure) = failure.filter(|_| keys[index].is_some()) {
-                keys[index] = None;
-                results[index] = Err(failure);
-            }
+        if let Some(refused) = refused {
+            refuse(topology, &put.conditions, refused, &mut keys, &mut results);
         }
         let Put { records, conditions } = put;
         let mut groups: Vec<Group> = Vec::new();
@@ -410,8 +409,7 @@ pub(super) fn over_quota(shard: &ShardState, stream: &StreamName, retry_after: D
     PutFailure { kind: PutFailureKind::Throttled { retry_after }, message, shard: Some(id) }
 }
 
-fn fail(results: &mut [PutResult], indexes: &[u32], shard: &ShardState, error: &millrace_storage::log::Error) {
-    let failure = failure(shard, error);
+fn fail(results: &mut [PutResult], indexes: &[u32], failure: &PutFailure) {
     for index in indexes {
         results[*index as usize] = Err(failure.clone());
     }
@@ -420,7 +418,7 @@ fn fail(results: &mut [PutResult], indexes: &[u32], shard: &ShardState, error: &
 impl PendingPut {
     /// Waits until every record is durable or has failed; gives each record's fate, in the order of the put.
     pub async fn durable(mut self) -> Vec<PutResult> {
-        for Append { shard, indexes, bytes, ticket } in self.appends {
+        for Append { shard, indexes, bytes, line, ticket } in self.appends {
             match ticket.durable().await {
                 Ok(appended) => {
                     for (place, index) in indexes.iter().enumerate() {
@@ -436,7 +434,7 @@ impl PendingPut {
                     shard.take(bytes, indexes.len() as u64);
                     self.charge.stored(indexes.len() as u64, bytes);
                 }
-                Err(error) => fail(&mut self.results, &indexes, &shard, &error),
+                Err(error) => fail(&mut self.results, &indexes, &failure(&shard, line, &error)),
             }
         }
         self.latency.observe(self.began.elapsed().as_secs_f64());

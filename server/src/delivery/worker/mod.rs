@@ -13,12 +13,15 @@ mod shard;
 mod position;
 mod flight;
 mod sink;
+mod replay;
 
 pub(crate) use chunk::{Chunk, Content, Held};
 pub(crate) use position::{is_fresh, open_converting};
 pub(crate) use progress::{Offsets, Progress, Wanted, raise, reached};
-pub(crate) use reader::{Converting, Memory, Reader};
+pub(crate) use reader::{CHUNK_BYTES_MAX, Converting, Memory, Reader};
+pub(crate) use replay::read_object;
 pub(crate) use retry::Retry;
+pub(crate) use sink::Output;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use futures::future::{self, BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
+use millrace_storage::lake::partition::PartitionSet;
 use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::log::{Offset, ShardId, ShardKey};
 use millrace_storage::meta::keys::Totals;
@@ -70,7 +74,7 @@ enum Begun {
     /// The delivery is to do nothing.
     Paused,
     /// The position must be looked at again.
-    Failed,
+    Again,
 }
 
 /// How long a new session waits after one that ended by an error, so that a fault that lasts does not spin.
@@ -90,7 +94,7 @@ impl Worker {
             let end = match session {
                 Begun::Session(mut session) => session.run(&mut self.wanted, &stop).await,
                 Begun::Paused => self.rest().await,
-                Begun::Failed => End::Changed,
+                Begun::Again => End::Changed,
             };
             if end == End::Stopped {
                 break;
@@ -102,10 +106,13 @@ impl Worker {
     async fn begin(&self, wanted: &Wanted) -> Begun {
         match self.recover(&wanted.declared).await {
             Some(_) if !wanted.running => Begun::Paused,
+            Some(position) if wants_replay(wanted, &self.retry) => {
+                self.replay(&wanted.declared, position, wanted.replay).await
+            }
             Some(position) => Begun::Session(Box::new(Session::begin(self, &wanted.declared, position).await)),
             None => {
                 tokio::time::sleep(SESSION_DELAY).await;
-                Begun::Failed
+                Begun::Again
             }
         }
     }
@@ -129,6 +136,7 @@ impl Worker {
             progress.recovered = true;
             progress.converted = position.committed();
             progress.buffered_bytes = 0;
+            progress.open_partitions = 0;
             progress.oldest_at = None;
             position.show(progress);
         });
@@ -136,7 +144,7 @@ impl Worker {
 
     /// Writes the batch of an open intent again: the same ranges, the same names, the same declaration.
     async fn finish_intent(&self, declared: &Arc<Declared>, mut position: Position) -> Option<Position> {
-        let intent = position.intent.take()?;
+        let intent = position.intent.clone()?;
         let (batch, delivery) = (intent.value.batch, &self.retry.delivery);
         tracing::info!(delivery, batch, "finishing a batch that was begun before");
         let mut streak = self.retry.streak("finish a batch");
@@ -147,6 +155,11 @@ impl Worker {
                 return None;
             }
         };
+        if !intent.value.replayed.is_empty() {
+            drop(streak);
+            return self.finish_replay(&declared, position).await;
+        }
+        position.intent = None;
         let reader = Arc::new(self.reader(&declared));
         let mut converting = position::converting(&self.parts, &self.retry, &declared).await;
         let mut chunks = Vec::new();
@@ -195,7 +208,7 @@ impl Worker {
     }
 
     fn reader(&self, declared: &Declared) -> Reader {
-        self.parts.reader(&declared.spec, self.retry.metrics.clone())
+        self.parts.reader(declared, self.retry.metrics.clone())
     }
 }
 
@@ -232,6 +245,8 @@ struct Session {
 struct Buffer {
     chunks: Vec<Arc<Chunk>>,
     bytes_in: u64,
+    /// What its files will be.
+    partitions: PartitionSet,
     /// When the first of its records was seen.
     since: Option<Instant>,
     /// The schema after its last chunk.
@@ -248,6 +263,11 @@ enum Event {
     Appended(ShardId),
     /// A reason to look again.
     Look,
+}
+
+/// Whether a replay is asked for.
+fn wants_replay(wanted: &Wanted, retry: &Retry) -> bool {
+    wanted.replay.request > retry.progress.borrow().replay_answered
 }
 
 impl Session {
@@ -293,7 +313,8 @@ impl Session {
                 Event::Stopped => return self.drain().await,
                 Event::WantedChanged => {
                     let aims = wanted.borrow_and_update();
-                    leaving = leaving || !aims.running || *aims.declared != *self.declared;
+                    let replays = wants_replay(&aims, &self.retry);
+                    leaving = leaving || replays || !aims.running || *aims.declared != *self.declared;
                 }
                 Event::Landed(Some(landed)) => self.landed(landed),
                 Event::Landed(None) => return End::Changed,
@@ -386,7 +407,12 @@ impl Session {
 
     /// Whether more may be read for the next batch.
     fn has_room(&self) -> bool {
-        self.buffer.bytes_in < self.declared.spec.buffer_size.as_u64()
+        self.buffer.bytes_in < self.declared.spec.buffer_size.as_u64() && !self.has_many_partitions()
+    }
+
+    /// Whether the next batch would be too many files with more records.
+    fn has_many_partitions(&self) -> bool {
+        self.buffer.partitions.len() >= self.declared.spec.partitions_max() as usize
     }
 
     /// When time alone changes what is to be done.
@@ -454,12 +480,15 @@ impl Session {
         shard.done(&chunk);
         self.watch(done.shard, Instant::now());
         self.buffer.bytes_in += chunk.totals.bytes_in;
+        self.buffer.partitions.extend(&chunk.partitions);
         self.buffer.chunks.push(Arc::clone(&chunk));
         self.buffer.schema = self.converting.as_ref().and_then(Converting::schema);
         self.held.push(Arc::clone(&chunk), self.buffer.schema.clone());
         self.member.set_cuttable(self.buffer.bytes_in.max(1));
         let (shard, end, buffered) = (chunk.shard, chunk.offsets.end, self.buffer.bytes_in);
+        let partitions = self.buffer.partitions.len();
         self.retry.progress.send_modify(|progress| {
+            progress.open_partitions = partitions;
             progress.converted.insert(shard, end);
             progress.buffered_bytes = buffered;
             progress.oldest_at = progress.oldest_at.or(chunk.oldest_at);
@@ -472,6 +501,9 @@ impl Session {
             return;
         }
         let Some(position) = self.position.take() else { return };
+        if self.has_many_partitions() {
+            self.retry.metrics.partition_cuts.inc();
+        }
         let buffer = std::mem::take(&mut self.buffer);
         let waiting = self.waiting.iter().filter_map(|shard| self.index_of(*shard));
         self.buffer.since = waiting.filter_map(|index| self.shards[index].waiting_since).min();
@@ -485,7 +517,7 @@ impl Session {
         let spec = &self.declared.spec;
         let aged = self.buffer.since.is_some_and(|since| now >= since + spec.buffer_interval);
         let full = self.buffer.bytes_in >= spec.buffer_size.as_u64();
-        full || aged || self.member.is_pressed() || self.is_to_be_flushed(&aims.flush)
+        full || aged || self.has_many_partitions() || self.member.is_pressed() || self.is_to_be_flushed(&aims.flush)
     }
 
     /// Whether the next batch is the last one that a flush waits for.
@@ -507,6 +539,7 @@ impl Session {
         self.retry.progress.send_modify(|progress| {
             progress.oldest_at = oldest_at;
             progress.buffered_bytes = self.buffer.bytes_in;
+            progress.open_partitions = self.buffer.partitions.len();
             position.show(progress);
         });
         self.position = Some(position);

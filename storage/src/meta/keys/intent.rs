@@ -31,6 +31,20 @@ pub struct IntentValue {
     /// The declaration of the table that it is made by, in TOML; empty where it makes plain objects.
     #[prost(string, tag = "5")]
     pub table_spec_toml: String,
+    /// What the batch takes up again of what was set aside. Such a batch has no other records: its ranges are empty.
+    #[prost(message, repeated, tag = "6")]
+    pub replayed: Vec<ReplayedObject>,
+}
+
+/// An object with records that were set aside.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ReplayedObject {
+    /// The batch that set them aside.
+    #[prost(uint64, tag = "1")]
+    pub batch: u64,
+    /// The place among that batch's objects.
+    #[prost(uint32, tag = "2")]
+    pub index: u32,
 }
 
 impl Key for IntentKey {

@@ -6,12 +6,16 @@
 
 mod ranges;
 pub mod stream;
+pub mod stream_attribute;
+pub mod stream_consumer;
+pub mod account;
 pub mod data_key;
 pub mod purge;
 pub mod shard;
 pub mod delivery;
 pub mod intent;
 pub mod batch;
+pub mod rebuild;
 pub mod checkpoint;
 pub mod table;
 pub mod group;
