@@ -4,44 +4,8 @@
 //! is not known here needs `admin`.
 
 use super::action::{Action, Resource};
-use super::audit::{Entry, Outcome};
 use super::caller::Caller;
-use super::Auth;
-use crate::error::{Kind, Result};
-
-impl Auth {
-    /// As [`Caller::check_aws`]; a denial is counted and told in the audit log.
-    ///
-    /// # Errors
-    /// As [`Caller::check`].
-    pub fn allow_aws(&self, caller: &Caller, action: &str, arn: &str) -> Result<()> {
-        caller.check_aws(action, arn).inspect_err(|error| {
-            self.count_denied(needed(action, arn).0);
-            let outcome = match error.kind() {
-                Kind::Unauthenticated => Outcome::Unauthenticated,
-                _ => Outcome::Denied,
-            };
-            self.tell_aws(caller, action, arn, outcome, &error.to_string());
-        })
-    }
-
-    /// Tells of an action in the audit log after it ended, where it is one that changes something.
-    pub fn ended_aws(&self, caller: &Caller, action: &str, arn: &str, failed: Option<&str>) {
-        let (needed, _) = needed(action, arn);
-        if matches!(needed, Action::Put | Action::Get | Action::Subscribe | Action::DescribeStream | Action::DescribeDelivery) {
-            return;
-        }
-        match failed {
-            None => self.tell_aws(caller, action, arn, Outcome::Ok, ""),
-            Some(reason) => self.tell_aws(caller, action, arn, Outcome::Failed, reason),
-        }
-    }
-
-    fn tell_aws(&self, caller: &Caller, call: &str, arn: &str, outcome: Outcome, reason: &str) {
-        let (caller, resources) = (caller.to_string(), [arn.to_owned()]);
-        self.audit().tell(&Entry { caller: &caller, peer: None, call, resources: &resources, outcome, reason });
-    }
-}
+use crate::error::Result;
 
 impl Caller {
     /// Whether the caller may do what an AWS action does to the resource of an ARN, or to any for `*`.

@@ -13,6 +13,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("data_dir", "everything the process keeps on this machine's disk; one process a folder"),
     ("grpc_listen", "where gRPC listens; port 0 takes a free one"),
     ("http_listen", "where /healthz, /readyz, /metrics and the AWS protocols are served; port 0 takes a free one"),
+    ("kinesis_listen", "where the AWS protocols are served alone, beside http_listen; nowhere when not set"),
     ("auth", "on: only principals may call, and only what they are granted; off: everybody may do everything"),
     ("auth_off_anywhere", "whether ports may be open to other machines although auth is off"),
     ("connections_max", "the most gRPC connections at a time; one more is refused"),

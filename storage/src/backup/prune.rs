@@ -8,11 +8,11 @@ use std::num::NonZeroU32;
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::Result;
 use super::manifest::Backup;
 use super::marker::{Marker, Work, remove_stale};
 use super::restore::list;
 use super::take::object;
-use super::Result;
 use crate::lake::store::Store;
 
 /// What a prune removed, or would remove.
