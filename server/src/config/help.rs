@@ -27,7 +27,6 @@ const MEANINGS: &[(&str, &str)] = &[
         "how long a connection may take until the headers of its next request are there, idle time included",
     ),
     ("http.body_timeout", "how long a request's body may take"),
-    ("http.body_bytes_max", "the most bytes of a request's body"),
     ("http.metrics", "open: whoever reaches the port may read /metrics; closed: principals with the action metrics"),
     ("tls.cert_path", "a certificate chain in PEM; with it both ports speak TLS and nothing else"),
     ("tls.key_path", "the certificate's private key in PEM"),
