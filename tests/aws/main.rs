@@ -3,6 +3,7 @@
 mod site;
 mod operations;
 mod wire;
+mod auth;
 mod cli;
 mod javascript;
 mod mutate;

@@ -36,6 +36,8 @@ pub struct Settings {
     pub grpc_listen: SocketAddr,
     /// Where `/healthz`, `/readyz`, `/metrics` and the AWS protocols are served; port 0 takes a free one.
     pub http_listen: SocketAddr,
+    /// Where the AWS protocols are served alone, beside `http_listen`; nowhere when not set.
+    pub kinesis_listen: Option<SocketAddr>,
     /// Whether callers are authenticated.
     pub auth: AuthMode,
     /// Whether ports may be open to other machines although auth is off.
@@ -91,6 +93,7 @@ impl Default for Settings {
             data_dir: PathBuf::from("millrace-data"),
             grpc_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
             http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
+            kinesis_listen: None,
             auth: AuthMode::default(),
             auth_off_anywhere: false,
             connections_max: 4096,
