@@ -121,10 +121,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "delivery.corrupt_blocks",
         "at a block that the disk lost: hold that shard and tell so, or skip it and count its records as lost",
     ),
-    (
-        "delivery.replaced_files_kept",
-        "how long files that a rebuild replaced are kept for readers of the old snapshot",
-    ),
+    ("delivery.replaced_files_kept", "how long files that a rebuild replaced are kept for readers of the old snapshot"),
     ("delivery.drain_timeout", "the most time that batches being written get to finish at shutdown"),
     ("query.memory_bytes_max", "memory that the operators of all queries hold together; past it they spill to disk"),
     ("query.spill_bytes_max", "bytes that all queries spill together, in the folder `spill` of data_dir; 0 is none"),

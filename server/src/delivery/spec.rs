@@ -29,6 +29,8 @@ pub(super) const TRANSFORMS_MAX: usize = 16;
 /// The most partitions that a batch may be let grow to.
 pub(super) const PARTITIONS_MAX: u32 = 100_000;
 const PARTITIONS_DEFAULT: u32 = 10_000;
+/// The most columns that are listed for one purpose.
+const LISTED_COLUMNS_MAX: usize = 32;
 /// The fewest rows that a row group may be limited to.
 pub(super) const ROW_GROUP_ROWS_MIN: usize = 1_000;
 /// The most rows of a row group.
@@ -277,7 +279,7 @@ pub struct DeliverySpec {
     /// A batch is written when its first record is so old. 0 s to 900 s, default 60 s.
     #[serde(default = "buffer_interval", with = "humantime_serde")]
     pub buffer_interval: Duration,
-    /// `snappy` (the default), `zstd`, `gzip` or `none` for `parquet`; `none` (the default), `gzip`, `zstd` or `snappy` for
+    /// `snappy` (the default), `zstd`, `gzip`, `lz4` or `none` for `parquet`; `none` (the default), `gzip`, `zstd` or `snappy` for
     /// `json_lines`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
@@ -300,6 +302,12 @@ pub struct DeliverySpec {
     /// Whether `parquet` columns get dictionaries. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dictionary: Option<bool>,
+    /// The columns of `parquet` files with a bloom filter, at the top level. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bloom_filters: Vec<String>,
+    /// The columns that the rows of each `parquet` file are sorted by, at the top level. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sort_by: Vec<String>,
     /// For `!{partitionKeyFromQuery:NAME}` in the prefix: by name, a path into each output, such as `.customer.id`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub partition_keys: BTreeMap<String, String>,
@@ -401,6 +409,8 @@ pub enum Compression {
     Zstd,
     /// gzip.
     Gzip,
+    /// Raw LZ4, for `parquet`.
+    Lz4,
     /// None.
     None,
 }
@@ -411,6 +421,7 @@ impl Compression {
             Self::Snappy => "snappy",
             Self::Zstd => "zstd",
             Self::Gzip => "gzip",
+            Self::Lz4 => "lz4",
             Self::None => "none",
         }
     }
@@ -491,6 +502,13 @@ impl DeliverySpec {
 
     fn normalise_parquet(&mut self) -> Result<()> {
         self.refuse("destination", self.destination.is_some())?;
+        for (field, columns) in [("bloom_filters", &self.bloom_filters), ("sort_by", &self.sort_by)] {
+            let count = columns.len();
+            if count > LISTED_COLUMNS_MAX || columns.iter().any(String::is_empty) {
+                let words = format_args!("{count} columns, each with a name, may be at most {LISTED_COLUMNS_MAX}");
+                return Err(self.invalid(field, words));
+            }
+        }
         self.table.get_or_insert_with(|| self.name.clone());
         self.compression.get_or_insert(Compression::Snappy);
         self.dictionary.get_or_insert(true);
@@ -504,9 +522,14 @@ impl DeliverySpec {
 
     fn normalise_json_lines(&mut self) -> Result<()> {
         self.refuse("table", self.table.is_some())?;
+        self.refuse("bloom_filters", !self.bloom_filters.is_empty())?;
+        self.refuse("sort_by", !self.sort_by.is_empty())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;
         self.refuse("dictionary", self.dictionary.is_some())?;
-        self.compression.get_or_insert(Compression::None);
+        let compression = *self.compression.get_or_insert(Compression::None);
+        if compression == Compression::Lz4 {
+            return Err(self.invalid("compression", "lz4 is for parquet; json_lines takes none, gzip, zstd or snappy"));
+        }
         let destination = self.destination.get_or_insert_with(|| self.name.clone()).clone();
         self.check_folder("destination", &destination)?;
         self.prefix.get_or_insert_with(|| DEFAULT_PREFIX.to_owned());
@@ -519,6 +542,9 @@ impl DeliverySpec {
             backup.destination = format!("backup/{}", self.name);
         }
         self.check_folder("backup.destination", &backup.destination)?;
+        if backup.compression == Compression::Lz4 {
+            return Err(self.invalid("backup.compression", "a backup takes none, gzip, zstd or snappy"));
+        }
         self.backup = Some(backup);
         Ok(())
     }
