@@ -19,6 +19,8 @@ fn row(offset: u64, arrival: i64, data: &[u8]) -> Row {
         arrival_time: Timestamp(arrival),
         partition_key: Bytes::new(),
         data: Bytes::copy_from_slice(data),
+        keys: None,
+        source: None,
     }
 }
 
