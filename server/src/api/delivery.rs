@@ -2,10 +2,13 @@
 
 use millrace_proto::v1 as proto;
 use millrace_storage::meta::keys::Totals;
+use millrace_storage::time::Timestamp;
 use proto::delivery_service_server::DeliveryService;
 use tonic::{Request, Response, Status};
 
-use crate::delivery::{Action, Change, Deliveries, Described, Replayed, State, Verified};
+use crate::delivery::{
+    Action, Change, Deliveries, Described, RebuildRequest, Replayed, State, Verified, parse_transforms,
+};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -88,6 +91,30 @@ impl DeliveryService for DeliveryHandler {
         let Replayed { replayed, rows, set_aside, dropped, delivery: after } = done;
         let delivery = Some(delivery(after));
         Ok(Response::new(proto::ReplayDeliveryResponse { replayed, rows, set_aside, dropped, delivery }))
+    }
+
+    async fn rebuild_table(
+        &self,
+        request: Request<proto::RebuildTableRequest>,
+    ) -> Result<Response<proto::RebuildTableResponse>, Status> {
+        let request = request.into_inner();
+        let transforms = &request.transforms_toml;
+        let request = RebuildRequest {
+            transforms: if transforms.is_empty() { None } else { Some(parse_transforms(transforms)?) },
+            table: request.table,
+            delivery: (!request.delivery.is_empty()).then_some(request.delivery),
+            from: request.from_ms.map(Timestamp),
+            to: request.to_ms.map(Timestamp),
+        };
+        let rebuilt = self.deliveries.rebuild(request).await?;
+        Ok(Response::new(proto::RebuildTableResponse {
+            delivery: rebuilt.delivery,
+            number: rebuilt.number,
+            batches: rebuilt.batches,
+            totals: Some(totals(rebuilt.totals)),
+            removed_rows: rebuilt.removed_rows,
+            removed_files: rebuilt.removed_files,
+        }))
     }
 
     async fn verify_delivery(

@@ -14,6 +14,7 @@ mod tail;
 mod group;
 mod delivery;
 mod replay;
+mod rebuild;
 mod table;
 mod sql;
 mod verify;
@@ -68,6 +69,7 @@ enum Command {
     Group(group::GroupArgs),
     Delivery(delivery::DeliveryArgs),
     Replay(replay::ReplayArgs),
+    Rebuild(rebuild::RebuildArgs),
     Table(table::TableArgs),
     Sql(sql::SqlArgs),
     Verify(verify::VerifyArgs),
@@ -107,6 +109,7 @@ impl Command {
             Self::Group(args) => group::run(args, endpoint).await,
             Self::Delivery(args) => delivery::run(args, endpoint).await,
             Self::Replay(args) => replay::run(args, endpoint).await,
+            Self::Rebuild(args) => rebuild::run(args, endpoint).await,
             Self::Table(args) => table::run(args, endpoint).await,
             Self::Sql(args) => sql::run(args, endpoint).await,
             Self::Verify(args) => verify::run(args, endpoint).await,

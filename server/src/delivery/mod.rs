@@ -31,7 +31,7 @@ pub use apply::{Action, Change};
 pub use describe::{Described, DescribedShard, Replayed, State};
 pub use ledger::LedgerObject;
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
-pub use rebuild::{RebuildRequest, Rebuilt};
+pub use rebuild::{RebuildRequest, Rebuilt, parse_transforms};
 pub use settings::{CorruptBlocks, DeliverySettings, MEMORY_BYTES_MIN};
 pub use spec::{
     BUFFER_INTERVAL_MAX, BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, BackupSpec, ColumnSpec, Compression, DeliverySpec, Format,

@@ -165,6 +165,11 @@ mod tests {
         check(&delivery("transforms = [{ type = \"newline\", delimiter = \"\" }]"), &["0 bytes", "16"]);
         check(&delivery("destination = \"x\""), &["delivery d", "destination", "parquet"]);
         check(&delivery("format = \"json_lines\"\ntable = \"t\""), &["delivery d", "table", "json_lines"]);
+        check(&delivery("format = \"json_lines\"\ncompression = \"lz4\""), &["delivery d", "compression", "lz4"]);
+        check(&delivery("format = \"json_lines\"\nsort_by = [\"x\"]"), &["delivery d", "sort_by", "json_lines"]);
+        check(&delivery("bloom_filters = [\"\"]"), &["delivery d", "bloom_filters", "32"]);
+        check(&delivery("[delivery.backup]\ndestination = \"/x\""), &["delivery d", "backup.destination", "/x"]);
+        check(&delivery("[delivery.backup]\ncompression = \"lz4\""), &["delivery d", "backup.compression"]);
         check(&delivery("prefix = \"../x/\""), &["delivery d", "prefix", "would leave"]);
         check(&delivery("prefix = \"c=!{partitionKeyFromQuery:c}/\""), &["delivery d", "prefix", "no query \"c\""]);
         check(

@@ -31,6 +31,8 @@ pub(super) const EXTENSION_LEN_MAX: usize = 128;
 /// The most partitions that a batch may be let grow to.
 pub(super) const PARTITIONS_MAX: u32 = 100_000;
 const PARTITIONS_DEFAULT: u32 = 10_000;
+/// The most columns that are listed for one purpose.
+const LISTED_COLUMNS_MAX: usize = 32;
 /// The fewest rows that a row group may be limited to.
 pub(super) const ROW_GROUP_ROWS_MIN: usize = 1_000;
 /// The most rows of a row group.
@@ -279,8 +281,8 @@ pub struct DeliverySpec {
     /// A batch is written when its first record is so old. 0 s to 900 s, default 60 s.
     #[serde(default = "buffer_interval", with = "humantime_serde")]
     pub buffer_interval: Duration,
-    /// `snappy` (the default), `zstd`, `gzip` or `none` for `parquet`; `none` (the default), `gzip`, `zstd` or `snappy` for
-    /// `json_lines`; `none` (the default), `gzip`, `xerial_snappy` or `hadoop_snappy` for `raw`.
+    /// `snappy` (the default), `zstd`, `gzip`, `lz4` or `none` for `parquet`; `none` (the default), `gzip`, `zstd` or `snappy`
+    /// for `json_lines`; `none` (the default), `gzip`, `xerial_snappy` or `hadoop_snappy` for `raw`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// The folders below the destination, or below a table's `data`: text with `!{…}` expressions of each record's time and
@@ -302,6 +304,12 @@ pub struct DeliverySpec {
     /// Whether `parquet` columns get dictionaries. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dictionary: Option<bool>,
+    /// The columns of `parquet` files with a bloom filter, at the top level. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bloom_filters: Vec<String>,
+    /// The columns that the rows of each `parquet` file are sorted by, at the top level. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sort_by: Vec<String>,
     /// What the names of files end with, for `raw`, such as `.json`. Default: by the compression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<String>,
@@ -409,6 +417,8 @@ pub enum Compression {
     Zstd,
     /// gzip.
     Gzip,
+    /// Raw LZ4, for `parquet`.
+    Lz4,
     /// None.
     None,
     /// Snappy as the Java library frames it.
@@ -423,6 +433,7 @@ impl Compression {
             Self::Snappy => "snappy",
             Self::Zstd => "zstd",
             Self::Gzip => "gzip",
+            Self::Lz4 => "lz4",
             Self::None => "none",
             Self::XerialSnappy => "xerial_snappy",
             Self::HadoopSnappy => "hadoop_snappy",
@@ -507,7 +518,20 @@ impl DeliverySpec {
     fn normalise_parquet(&mut self) -> Result<()> {
         self.refuse("destination", self.destination.is_some())?;
         self.refuse("extension", self.extension.is_some())?;
-        self.check_compression(&[Compression::Snappy, Compression::Zstd, Compression::Gzip, Compression::None])?;
+        self.check_compression(&[
+            Compression::Snappy,
+            Compression::Zstd,
+            Compression::Gzip,
+            Compression::Lz4,
+            Compression::None,
+        ])?;
+        for (field, columns) in [("bloom_filters", &self.bloom_filters), ("sort_by", &self.sort_by)] {
+            let count = columns.len();
+            if count > LISTED_COLUMNS_MAX || columns.iter().any(String::is_empty) {
+                let words = format_args!("{count} columns, each with a name, may be at most {LISTED_COLUMNS_MAX}");
+                return Err(self.invalid(field, words));
+            }
+        }
         self.table.get_or_insert_with(|| self.name.clone());
         self.compression.get_or_insert(Compression::Snappy);
         self.dictionary.get_or_insert(true);
@@ -521,6 +545,8 @@ impl DeliverySpec {
 
     fn normalise_json_lines(&mut self) -> Result<()> {
         self.refuse("table", self.table.is_some())?;
+        self.refuse("bloom_filters", !self.bloom_filters.is_empty())?;
+        self.refuse("sort_by", !self.sort_by.is_empty())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;
         self.refuse("dictionary", self.dictionary.is_some())?;
         self.refuse("extension", self.extension.is_some())?;
@@ -530,6 +556,8 @@ impl DeliverySpec {
 
     fn normalise_raw(&mut self) -> Result<()> {
         self.refuse("table", self.table.is_some())?;
+        self.refuse("bloom_filters", !self.bloom_filters.is_empty())?;
+        self.refuse("sort_by", !self.sort_by.is_empty())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;
         self.refuse("dictionary", self.dictionary.is_some())?;
         let allowed = [Compression::None, Compression::Gzip, Compression::XerialSnappy, Compression::HadoopSnappy];

@@ -231,6 +231,8 @@ fn parquet_settings(spec: &DeliverySpec) -> Result<ParquetSettings> {
         compression: spec.compression_name().parse().map_err(|error| spec.invalid("compression", error))?,
         row_group_rows_max: spec.row_group_rows.unwrap_or(default.row_group_rows_max),
         dictionary: spec.dictionary.unwrap_or(default.dictionary),
+        bloom_filters: spec.bloom_filters.clone(),
+        sort_by: spec.sort_by.clone(),
         ..default
     })
 }

@@ -166,9 +166,17 @@ async fn values_come_back() {
     };
     check(IntentKey { delivery: name.clone() }, intent).await;
     let objects = vec![BatchObject { url: "file:///x".to_owned(), bytes: 10, rows: 2, taken_up_by: 7 }];
+    let rebuilt = Some(RebuiltBatch { number: 2, rows: 9, set_aside_objects: objects.clone() });
     let (set_aside_objects, backup_objects) = (objects.clone(), objects.clone());
-    let batch =
-        BatchValue { ranges, objects, set_aside_objects, backup_objects, totals: Some(totals), committed_at_ms: 6 };
+    let batch = BatchValue {
+        ranges,
+        objects,
+        set_aside_objects,
+        backup_objects,
+        rebuilt,
+        totals: Some(totals),
+        committed_at_ms: 6,
+    };
     check(BatchKey { delivery: name.clone(), batch: 4 }, batch).await;
     let rebuild = RebuildValue {
         number: 2,
