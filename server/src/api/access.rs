@@ -123,6 +123,7 @@ fn of_deliveries(method: &str) -> Option<Rule> {
             named(Action::UpdateDelivery).change()
         }
         "DeleteDelivery" => named(Action::DeleteDelivery).change(),
+        "RebuildTable" => named(Action::UpdateTable).change(),
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 //! gRPC: deliveries.
 
 use millrace_proto::v1 as proto;
+use millrace_storage::catalog::TableName;
 use millrace_storage::meta::keys::Totals;
 use millrace_storage::time::Timestamp;
 use proto::delivery_service_server::DeliveryService;
@@ -108,7 +109,10 @@ impl DeliveryService for DeliveryHandler {
         &self,
         request: Request<proto::RebuildTableRequest>,
     ) -> Result<Response<proto::RebuildTableResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
+        let table: TableName = request.table.parse().map_err(crate::error::Error::from)?;
+        call.allow(&Resource::table(table.namespace(), table.name()))?;
         let transforms = &request.transforms_toml;
         let request = RebuildRequest {
             transforms: if transforms.is_empty() { None } else { Some(parse_transforms(transforms)?) },

@@ -160,7 +160,7 @@ async fn settings_reach_the_file() {
         assert_eq!(std::mem::discriminant(&column.compression()), std::mem::discriminant(&codec), "{name}");
         assert!(column.dictionary_page_offset().is_none());
     }
-    assert!("lzo".parse::<Compression>().unwrap_err().to_string().contains("snappy, zstd, gzip and none"));
+    assert!("lzo".parse::<Compression>().unwrap_err().to_string().contains("snappy, zstd, gzip, lz4 and none"));
 }
 
 #[tokio::test]
