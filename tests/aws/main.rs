@@ -7,3 +7,4 @@ mod cli;
 mod javascript;
 mod mutate;
 mod restart;
+mod firehose;
