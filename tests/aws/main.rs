@@ -8,3 +8,4 @@ mod cli;
 mod javascript;
 mod mutate;
 mod restart;
+mod firehose;

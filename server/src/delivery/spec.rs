@@ -603,9 +603,9 @@ impl DeliverySpec {
             backup.destination = format!("backup/{}", self.name);
         }
         self.check_folder("backup.destination", &backup.destination)?;
-        if matches!(backup.compression, Compression::Lz4 | Compression::XerialSnappy | Compression::HadoopSnappy) {
-            let words =
-                format_args!("{} is not for backups, which take none, gzip, zstd or snappy", backup.compression.name());
+        let allowed = [Compression::None, Compression::Gzip, Compression::Zstd, Compression::Snappy];
+        if !allowed.contains(&backup.compression) {
+            let words = "a backup takes none, gzip, zstd or snappy";
             return Err(self.invalid("backup.compression", words));
         }
         self.backup = Some(backup);
