@@ -129,7 +129,7 @@ async fn a_destroyed_key_makes_its_blocks_unreadable_and_no_other() {
 async fn shredded_blocks_are_named_with_where_reading_goes_on_and_memory_forgets_them() {
     let files = folder();
     let meta: Arc<dyn MetaStore> = Arc::new(MemoryMeta::new());
-    let masters = MasterKeys::new(parse_local_keys("the test", &"0f".repeat(32)).expect("keys"));
+    let masters = MasterKeys::new(parse_local_keys("the test", &"0f1e".repeat(16)).expect("keys"));
     let keys = KeyStore::open(Arc::clone(&meta), masters).await.expect("open");
     let rotate = async || {
         let new = keys.make(StreamId(1)).await.expect("a key");
