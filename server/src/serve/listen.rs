@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -58,6 +59,12 @@ pub(super) async fn serve_grpc(
 
 /// Serves until `stop`, then until the requests in flight have ended.
 pub(super) async fn serve_http(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<()> {
+    // Small answers and events must not wait for an acknowledgement of those before.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+    });
     axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
