@@ -13,7 +13,7 @@ use crate::site::Site;
 fn aws(site: &Site, arguments: &[&str]) -> Result<Value, String> {
     let program = python::interpreter().expect("./tests/run.sh makes the Python environment").with_file_name("aws");
     let output = Command::new(&program)
-        .args(["kinesis", "--endpoint-url", site.http(), "--region", "us-east-1", "--output", "json", "--no-cli-pager"])
+        .args(["kinesis", "--endpoint-url", site.http(), "--region", "us-east-1", "--output", "json"])
         .args(arguments)
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test")

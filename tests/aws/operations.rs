@@ -25,15 +25,14 @@ fn reason(error: &str) -> &'static str {
     match error {
         "AccessDeniedException" => "auth is off here; `auth.rs` brings it about",
         "KMSAccessDeniedException" | "KMSDisabledException" | "KMSOptInRequired" => "a master key has no such state",
-        "KMSInvalidStateException" | "KMSThrottlingException" | "KMSNotFoundException" => "a key that is locked",
-        "InternalFailureException" => "a failing disk",
+        "KMSInvalidStateException" | "KMSThrottlingException" | "KMSNotFoundException" => {
+            "it needs a data key whose master key is away"
+        }
+        "InternalFailureException" => "it needs a disk that fails",
         "LimitExceededException" => "no rate of control-plane calls is limited",
         "ResourceInUseException" => "changes are done when they are answered, so that no stream is UPDATING",
-        "ExpiredNextTokenException" | "ExpiredIteratorException" => "lifetime",
-        "ProvisionedThroughputExceededException" => "told for each record",
-        "InvalidArgumentException" | "ValidationException" | "ResourceNotFoundException" => {
-            "nothing of the request can be so"
-        }
+        "ProvisionedThroughputExceededException" => "of a put of many records it is told for each record",
+        "InvalidArgumentException" => "nothing of the request can be wrong so",
         other => panic!("no reason is known why {other} was not seen"),
     }
 }

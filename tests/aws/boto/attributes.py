@@ -105,6 +105,8 @@ def encryption(kinesis, short):
     assert (described["EncryptionType"], described["KeyId"]) == ("KMS", "alias/mine")
     stored = kinesis.put_record(StreamName="carrier", Data=b"sealed", PartitionKey="k")
     assert stored["EncryptionType"] == "KMS"
+    start(**{**key, "KeyId": "alias/other"})
+    assert kinesis.describe_stream(StreamName="carrier")["StreamDescription"]["KeyId"] == "alias/other"
     stop(**key)
     described = kinesis.describe_stream(StreamName="carrier")["StreamDescription"]
     assert described["EncryptionType"] == "NONE" and "KeyId" not in described

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Kinesis;
-use super::mode::{Mode, mode_of};
+use super::mode::{Mode, check_warm_limit, mode_of};
 use super::tags;
 use super::target::StreamRef;
 use crate::api::aws::protocol::{AwsError, Call, Reply};
@@ -55,8 +55,9 @@ impl Kinesis {
         let tags = input.tags.unwrap_or_default();
         tags::check(&tags, self.settings.tags_max as usize)?;
         let warm = input.warm_throughput;
-        if warm.is_some() {
+        if let Some(warm) = warm {
             self.check_warm(mode).await?;
+            check_warm_limit(warm)?;
         }
         let options = StreamOptions {
             mode: Some(mode),

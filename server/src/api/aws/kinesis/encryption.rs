@@ -23,8 +23,14 @@ impl Kinesis {
         let input: Input = call.input()?;
         let stream = self.stream(call, &input.stream)?;
         check_kms(&input)?;
-        let options = StreamOptions { encryption: Some(true), ..StreamOptions::default() };
-        let started = self.streams.update(stream.name(), &options).await;
+        let other_key = self.store.attributes(&stream).await?.kms_key_id != input.key_id;
+        let started = if stream.spec().encryption && other_key {
+            // Another key for what is encrypted already: what comes from now on is sealed anew.
+            self.streams.rotate_key(stream.name()).await
+        } else {
+            let options = StreamOptions { encryption: Some(true), ..StreamOptions::default() };
+            self.streams.update(stream.name(), &options).await
+        };
         started.map_err(|error| self.not_encrypted(error, stream.name()))?;
         self.store
             .change_attributes(&stream, |attributes| {

@@ -138,7 +138,7 @@ impl Kinesis {
     }
 }
 
-fn check_warm_limit(warm: u32) -> Result<(), AwsError> {
+pub(super) fn check_warm_limit(warm: u32) -> Result<(), AwsError> {
     if warm <= WARM_MIB_MAX {
         return Ok(());
     }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use bytes::Bytes;
 use futures::StreamExt;
-use millrace_storage::log::{Offset, ShardKey};
+use millrace_storage::log::{Log, Offset, ShardKey};
+use millrace_storage::time::Timestamp;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
 use serde::{Deserialize, Serialize};
@@ -86,7 +87,9 @@ impl Kinesis {
             caller: call.caller.clone(),
             shard: shard.key(),
             stream,
+            log: Arc::clone(self.streams.log()),
             next,
+            last_arrival: None,
             lasts: self.settings.subscription_time_max,
             heartbeat: self.settings.heartbeat_interval,
         };
@@ -101,8 +104,11 @@ struct Feed {
     caller: Caller,
     shard: ShardKey,
     stream: Arc<StreamState>,
+    log: Arc<dyn Log>,
     /// The offset of the next record.
     next: Offset,
+    /// Of the last record given.
+    last_arrival: Option<Timestamp>,
     lasts: Duration,
     heartbeat: Duration,
 }
@@ -159,6 +165,7 @@ impl Feed {
         let ShardRecords { records, next_offset, millis_behind_latest, end, .. } = read;
         self.next = next_offset;
         self.caller.read(&records);
+        self.last_arrival = records.last().map(|record| record.arrival_time).or(self.last_arrival);
         let encryption_type = encryption_of(&self.stream);
         let is_last = end.is_some();
         let encoded = self.format.encode(&Event {
@@ -173,10 +180,13 @@ impl Feed {
 
     /// An event without records: the client learns that the stream is alive, and where it stands.
     fn alive(&self) -> Result<Bytes, AwsError> {
+        // What is there and not given waits for the consumer's quota.
+        let is_behind = self.next < self.log.offsets(self.shard).end;
+        let since = |last: Timestamp| u64::try_from(Timestamp::now().as_millis() - last.as_millis()).unwrap_or(0);
         self.format.encode(&Event {
             records: Vec::new(),
             continuation_sequence_number: Some(SequenceNumber::before(self.shard, self.next)),
-            millis_behind_latest: 0,
+            millis_behind_latest: if is_behind { self.last_arrival.map_or(0, since).max(1) } else { 0 },
             child_shards: None,
         })
     }

@@ -154,3 +154,47 @@ impl From<millrace_storage::meta::Error> for AwsError {
         Error::from(error).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::aws::model::KINESIS;
+
+    #[test]
+    fn what_a_service_says_has_its_code_and_status() {
+        let retry_after = Duration::from_secs(1);
+        for (kind, code, status) in [
+            (Kind::Invalid, "InvalidArgumentException", 400),
+            (Kind::NotFound, "ResourceNotFoundException", 400),
+            (Kind::AlreadyExists, "ResourceInUseException", 400),
+            (Kind::Conflict, "ResourceInUseException", 400),
+            (Kind::Throttled { retry_after }, "ProvisionedThroughputExceededException", 400),
+            (Kind::Exhausted { reason: "DISK_FULL", retry_after }, "InternalFailureException", 500),
+            (Kind::Unavailable, "InternalFailureException", 500),
+            (Kind::DataLoss, "InternalFailureException", 500),
+        ] {
+            let error = AwsError::from(Error::new(kind.clone(), "words"));
+            assert_eq!((error.code(), error.message(), error.status()), (code, "words", status), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_data_key_that_cannot_be_used_is_an_error_of_kms() {
+        for (kind, code) in
+            [(Kind::FailedPrecondition, "KMSInvalidStateException"), (Kind::Unavailable, "KMSThrottlingException")]
+        {
+            let error = AwsError::from(Error::new(kind, "locked").about("data_key", 1));
+            assert_eq!((error.code(), error.status()), (code, 400));
+        }
+    }
+
+    #[test]
+    fn a_failure_is_named_as_the_operation_declares_it() {
+        for (operation, code) in [("PutRecord", "InternalFailureException"), ("CreateStream", "InternalFailure")] {
+            let error = AwsError::internal("words").of_operation(KINESIS.operation(operation).unwrap());
+            assert_eq!((error.code(), error.status()), (code, 500), "{operation}");
+        }
+    }
+}
