@@ -13,7 +13,7 @@ from collections import defaultdict
 
 import boto3
 import pyarrow.parquet
-import snappy.hadoop_snappy
+import snappy
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from kafka.codec import snappy_decode
@@ -103,7 +103,7 @@ def delivered(folder, wanted, decode, ending):
 
 
 def hadoop(data):
-    return snappy.hadoop_snappy.StreamDecompressor().decompress(data)
+    return snappy.HadoopStreamDecompressor().decompress(data)
 
 
 def whole_way(firehose, lake, lines):
