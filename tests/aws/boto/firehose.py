@@ -13,7 +13,7 @@ from collections import defaultdict
 
 import boto3
 import pyarrow.parquet
-import snappy.hadoop_snappy
+import snappy
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from kafka.codec import snappy_decode
@@ -94,7 +94,9 @@ def delivered(folder, wanted, decode, ending):
     """Waits until the files of a folder hold so many bytes; gives them, in the order of their batches."""
 
     def read():
-        files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.name)
+        # A file that is being written has another name, with a #.
+        written = (path for path in folder.rglob("*") if path.is_file() and "#" not in path.name)
+        files = sorted(written, key=lambda path: path.name)
         assert all(path.name.endswith(ending) for path in files), files
         data = b"".join(decode(path.read_bytes()) for path in files)
         return data if len(data) >= wanted else None
@@ -103,7 +105,7 @@ def delivered(folder, wanted, decode, ending):
 
 
 def hadoop(data):
-    return snappy.hadoop_snappy.StreamDecompressor().decompress(data)
+    return snappy.HadoopStreamDecompressor().decompress(data)
 
 
 def whole_way(firehose, lake, lines):
