@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Outcome, Transform};
+use super::{Input, Outcome, Transform};
 
 /// Appends a delimiter to records that lack it.
 #[derive(Debug)]
@@ -31,12 +31,12 @@ impl Newline {
 }
 
 impl Transform for Newline {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "newline"
     }
 
-    fn apply(&self, records: Vec<Bytes>) -> Vec<Outcome> {
-        records.into_iter().map(|data| Outcome::One(self.end(data))).collect()
+    fn apply(&self, inputs: &[Input]) -> Vec<Outcome> {
+        inputs.iter().map(|input| Outcome::One(self.end(input.data.clone()).into())).collect()
     }
 }
 
@@ -48,9 +48,10 @@ mod tests {
     fn a_delimiter_is_added_once() {
         let check = |delimiter: &'static str, data: &'static str, expected: &'static str| {
             let newline = Newline::new(Bytes::from_static(delimiter.as_bytes()));
-            let once = newline.apply(vec![Bytes::from_static(data.as_bytes())]);
-            assert_eq!(once, vec![Outcome::One(Bytes::from_static(expected.as_bytes()))], "{data:?}");
-            let twice = newline.apply(vec![Bytes::from_static(expected.as_bytes())]);
+            let end = |data: &'static str| newline.apply(&[Input { data: Bytes::from(data), ..Input::default() }]);
+            let once = end(data);
+            assert_eq!(once, vec![Outcome::One(Bytes::from(expected).into())], "{data:?}");
+            let twice = end(expected);
             assert_eq!(twice, once, "{data:?} twice");
         };
         check("\n", "{}", "{}\n");

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memchr2_iter};
 use serde_json::value::RawValue;
 
-use super::{Outcome, Transform};
+use super::{Input, Outcome, Output, Transform};
 
 /// Takes records apart into JSON values.
 ///
@@ -19,12 +19,12 @@ use super::{Outcome, Transform};
 pub struct Split;
 
 impl Transform for Split {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "split"
     }
 
-    fn apply(&self, records: Vec<Bytes>) -> Vec<Outcome> {
-        records.into_iter().map(split).collect()
+    fn apply(&self, inputs: &[Input]) -> Vec<Outcome> {
+        inputs.iter().map(|input| split(input.data.clone())).collect()
     }
 }
 
@@ -34,13 +34,13 @@ fn split(data: Bytes) -> Outcome {
         return Outcome::Dropped;
     }
     if is_one_object(trimmed) {
-        return Outcome::One(one_line(data.slice_ref(trimmed)));
+        return Outcome::One(one_line(data.slice_ref(trimmed)).into());
     }
-    let mut values = Vec::new();
+    let mut values: Vec<Output> = Vec::new();
     for value in serde_json::Deserializer::from_slice(trimmed).into_iter::<&RawValue>() {
         let taken = value.map_err(reason).and_then(|value| take(&data, value, &mut values));
         if let Err(reason) = taken {
-            return Outcome::Failed(reason);
+            return Outcome::Failed(reason.into());
         }
     }
     match values.len() {
@@ -51,14 +51,14 @@ fn split(data: Bytes) -> Outcome {
 }
 
 /// Adds one top-level value, or the elements of an array.
-fn take(data: &Bytes, value: &RawValue, values: &mut Vec<Bytes>) -> Result<(), String> {
+fn take(data: &Bytes, value: &RawValue, values: &mut Vec<Output>) -> Result<(), String> {
     let text = value.get();
     if !text.starts_with('[') {
-        values.push(one_line(data.slice_ref(text.as_bytes())));
+        values.push(one_line(data.slice_ref(text.as_bytes())).into());
         return Ok(());
     }
     let elements: Vec<&RawValue> = serde_json::from_str(text).map_err(reason)?;
-    values.extend(elements.into_iter().map(|element| one_line(data.slice_ref(element.get().as_bytes()))));
+    values.extend(elements.into_iter().map(|element| one_line(data.slice_ref(element.get().as_bytes())).into()));
     Ok(())
 }
 
@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn values_are_taken_apart() {
         let check = |data: &str, expected: &[&str]| {
-            let outputs: Vec<Bytes> = expected.iter().map(|value| Bytes::copy_from_slice(value.as_bytes())).collect();
+            let outputs: Vec<Output> =
+                expected.iter().map(|value| Bytes::copy_from_slice(value.as_bytes()).into()).collect();
             let expected = match outputs.as_slice() {
                 [] => Outcome::Dropped,
                 [one] => Outcome::One(one.clone()),
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn a_broken_record_fails_as_a_whole() {
         let check = |data: &str, words: &str| match run(data) {
-            Outcome::Failed(reason) => assert!(reason.contains(words), "{data:?}: {reason}"),
+            Outcome::Failed(failure) => assert!(failure.message.contains(words), "{data:?}: {failure:?}"),
             other => panic!("{data:?} gave {other:?}"),
         };
         check(r#"{"a":1}{"a":"#, "ends within");
@@ -196,7 +197,7 @@ mod tests {
                 Outcome::Many(many) => many,
                 other => panic!("{other:?}"),
             };
-            let back: Vec<String> = outputs.iter().map(|data| String::from_utf8(data.to_vec()).unwrap()).collect();
+            let back: Vec<String> = outputs.iter().map(|output| String::from_utf8(output.data.to_vec()).unwrap()).collect();
             prop_assert_eq!(back, texts);
         }
 
@@ -212,7 +213,7 @@ mod tests {
                 Outcome::Dropped | Outcome::Failed(_) => vec![],
             };
             for output in outputs {
-                let output = String::from_utf8(output.to_vec()).unwrap();
+                let output = String::from_utf8(output.data.to_vec()).unwrap();
                 let passed_on_unread = serde_json::from_str::<serde_json::Value>(&output).is_err();
                 prop_assert!(whole.contains(&output) || passed_on_unread, "{output}");
             }

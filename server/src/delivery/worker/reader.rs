@@ -242,8 +242,8 @@ struct Transformed {
 fn transform(chain: &Chain, shard: ShardId, records: Vec<Record>) -> Transformed {
     let bytes_in = records.iter().map(bytes_of).sum();
     let mut totals = Totals { records: records.len() as u64, bytes_in, ..Totals::default() };
-    let inputs = chain.inputs(records.iter().map(|record| (&record.partition_key, &record.data)));
-    let outcomes = chain.apply(inputs.iter().map(|input| input.data.clone()).collect());
+    let inputs = chain.inputs(shard, &records);
+    let outcomes = chain.apply(&inputs);
     let mut rows = Vec::with_capacity(inputs.len());
     let mut set_aside = Vec::new();
     let mut inputs = inputs.into_iter().zip(outcomes).peekable();
@@ -259,15 +259,15 @@ fn transform(chain: &Chain, shard: ShardId, records: Vec<Record>) -> Transformed
                 data,
             };
             match outcome {
-                Outcome::One(data) => {
+                Outcome::One(output) => {
                     outputs += 1;
-                    rows.push(row(sub, data));
+                    rows.push(row(sub, output.data));
                     sub += 1;
                 }
                 Outcome::Many(parts) => {
                     outputs += parts.len() as u64;
-                    for data in parts {
-                        rows.push(row(sub, data));
+                    for output in parts {
+                        rows.push(row(sub, output.data));
                         sub += 1;
                     }
                 }
@@ -275,8 +275,9 @@ fn transform(chain: &Chain, shard: ShardId, records: Vec<Record>) -> Transformed
                     outputs += 1;
                     totals.dropped += 1;
                 }
-                Outcome::Failed(message) => {
+                Outcome::Failed(failure) => {
                     outputs += 1;
+                    let message = failure.message;
                     set_aside.push(SetAside { row: row(sub, input.data.clone()), cause: Cause::Transform, message });
                     sub += 1;
                 }
