@@ -15,7 +15,7 @@ pub const PARTITION_KEY_NAME_BYTES_MAX: usize = 64;
 pub const PARTITION_KEY_VALUE_BYTES_MAX: usize = 1_024;
 
 /// Where a record stands in its stream, and since when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     /// Its shard.
     pub shard: ShardId,
@@ -23,6 +23,12 @@ pub struct Origin {
     pub offset: Offset,
     /// When it was appended.
     pub arrival_time: Timestamp,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self { shard: ShardId(0), offset: Offset::ZERO, arrival_time: Timestamp::default() }
+    }
 }
 
 /// What a transform may see of a record: all that is stored of it, and nothing that another run would not see.
