@@ -162,6 +162,7 @@ fn meta_writes() -> Vec<Write> {
         ranges: ranges.clone(),
         spec_toml: "name = \"flights\"".to_owned(),
         cut_at_ms: 1_700_000_000_400,
+        modules: Vec::new(),
         table_spec_toml: "name = \"flights\"".to_owned(),
     };
     let batch = BatchValue {

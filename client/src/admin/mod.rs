@@ -5,6 +5,7 @@
 mod streams;
 mod groups;
 mod deliveries;
+mod transforms;
 mod tables;
 mod maintenance;
 
@@ -13,6 +14,7 @@ use millrace_proto::v1::group_service_client::GroupServiceClient;
 use millrace_proto::v1::maintenance_service_client::MaintenanceServiceClient;
 use millrace_proto::v1::stream_service_client::StreamServiceClient;
 use millrace_proto::v1::table_service_client::TableServiceClient;
+use millrace_proto::v1::transform_service_client::TransformServiceClient;
 use tonic::transport::Channel;
 
 /// Streams, consumer groups, deliveries, tables and pipeline files. Cheap to clone.
@@ -34,6 +36,7 @@ pub struct Admin {
     deliveries: DeliveryServiceClient<Channel>,
     tables: TableServiceClient<Channel>,
     maintenance: MaintenanceServiceClient<Channel>,
+    transforms: TransformServiceClient<Channel>,
 }
 
 impl Admin {
@@ -41,9 +44,11 @@ impl Admin {
         let (streams, deliveries, tables) = (channel.clone(), channel.clone(), channel.clone());
         let groups = GroupServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max);
         let maintenance = MaintenanceServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max);
+        let transforms = TransformServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max);
         Self {
             groups,
             maintenance,
+            transforms,
             streams: StreamServiceClient::new(streams).max_decoding_message_size(message_bytes_max),
             deliveries: DeliveryServiceClient::new(deliveries).max_decoding_message_size(message_bytes_max),
             tables: TableServiceClient::new(tables).max_decoding_message_size(message_bytes_max),

@@ -12,6 +12,7 @@ mod reshard;
 mod put;
 mod tail;
 mod group;
+mod transform;
 mod delivery;
 mod table;
 mod sql;
@@ -65,6 +66,7 @@ enum Command {
     Put(put::PutArgs),
     Tail(tail::TailArgs),
     Group(group::GroupArgs),
+    Transform(transform::TransformArgs),
     Delivery(delivery::DeliveryArgs),
     Table(table::TableArgs),
     Sql(sql::SqlArgs),
@@ -103,6 +105,7 @@ impl Command {
             Self::Put(args) => put::run(args, endpoint).await,
             Self::Tail(args) => tail::run(args, endpoint).await,
             Self::Group(args) => group::run(args, endpoint).await,
+            Self::Transform(args) => transform::run(args, endpoint).await,
             Self::Delivery(args) => delivery::run(args, endpoint).await,
             Self::Table(args) => table::run(args, endpoint).await,
             Self::Sql(args) => sql::run(args, endpoint).await,

@@ -21,6 +21,7 @@ mod entry;
 mod describe;
 mod tail;
 mod verify;
+mod modules;
 #[cfg(test)]
 mod tests;
 
@@ -55,7 +56,7 @@ use self::worker::{Offsets, Reader, raise, reached};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::streams::{StreamName, Streams};
-use crate::transform::Chain;
+use crate::transform::{Chain, Transforms};
 
 /// All deliveries of the process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -84,17 +85,18 @@ pub(crate) struct Parts {
     pub(crate) budget: Budget,
     pub(crate) conversions: Arc<Semaphore>,
     pub(crate) metrics: DeliveryMetrics,
+    pub(crate) transforms: Transforms,
 }
 
 impl Parts {
     /// What reads and converts by one declaration.
-    pub(crate) fn reader(&self, spec: &DeliverySpec, metrics: WorkerMetrics) -> Reader {
+    pub(crate) fn reader(&self, spec: &DeliverySpec, chain: Chain, metrics: WorkerMetrics) -> Reader {
         Reader {
             delivery: spec.name.clone(),
             log: Arc::clone(&self.log),
             budget: self.budget.clone(),
             conversions: Arc::clone(&self.conversions),
-            chain: Chain::new(&spec.transforms),
+            chain,
             corrupt_blocks: self.settings.corrupt_blocks,
             metrics,
         }
@@ -113,6 +115,22 @@ impl Deliveries {
         settings: DeliverySettings,
         metrics: &Metrics,
     ) -> Result<Self> {
+        let transforms = Transforms::builtin(metrics);
+        Self::open_with(log, streams, meta, catalog, store, settings, metrics, transforms).await
+    }
+
+    /// Like [`Deliveries::open`], with modules and what the program registered.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the process of its own")]
+    pub async fn open_with(
+        log: Arc<dyn Log>,
+        streams: Streams,
+        meta: Arc<dyn MetaStore>,
+        catalog: Catalog,
+        store: Store,
+        settings: DeliverySettings,
+        metrics: &Metrics,
+        transforms: Transforms,
+    ) -> Result<Self> {
         settings.validate()?;
         let parts = Arc::new(Parts {
             budget: Budget::new(settings.memory_bytes_max.as_u64()),
@@ -124,6 +142,7 @@ impl Deliveries {
             catalog,
             store,
             settings,
+            transforms,
         });
         let inner = Inner {
             parts,

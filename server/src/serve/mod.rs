@@ -35,6 +35,7 @@ use crate::groups::{Groups, Monotonic};
 use crate::metrics::Metrics;
 use crate::query::{QueryEngine, system_tables};
 use crate::streams::Streams;
+use crate::transform::{Registry, Transforms};
 use connections::Connections;
 use data_dir::DataDir;
 use stores::Stores;
@@ -97,6 +98,14 @@ impl Drop for Running {
 /// # Errors
 /// Where the data folder is in use or cannot be read, or an address cannot be bound.
 pub async fn start(settings: Settings) -> Result<Running> {
+    start_with(settings, Registry::new()).await
+}
+
+/// Starts a server in this process, with transforms of the embedding program. Returns when it serves.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(settings: Settings, registry: Registry) -> Result<Running> {
     if !settings.failpoint.is_empty() {
         failpoint::arm(&settings.failpoint).map_err(Error::invalid)?;
         tracing::warn!(failpoint = settings.failpoint, "the process is to die there");
@@ -113,11 +122,14 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let disk = disk(&settings, data_dir.path(), &metrics);
     streams.guard_disk(disk.clone());
     let groups = Groups::open(&streams, stores.meta(), settings.groups.clone(), Monotonic::system(), &metrics).await?;
-    let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics).await?;
+    let compiled = data_dir.path().join("transforms");
+    let transforms = Transforms::open(stores.meta(), &compiled, settings.transform.clone(), registry, &metrics).await?;
+    let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics, &transforms).await?;
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
-    let services = Services { maintenance, streams, groups, deliveries, catalog, queries: Arc::new(queries) };
+    let queries = Arc::new(queries);
+    let services = Services { maintenance, streams, groups, transforms, deliveries, catalog, queries };
     let Settings { drain_timeout, connections_max, .. } = settings;
     let parts = Parts { data_dir, stores, disk, services, drain_timeout, connections_max };
     parts.data_dir.write_endpoints(grpc_addr, http_addr)?;

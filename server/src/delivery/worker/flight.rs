@@ -25,6 +25,7 @@ use super::retry::Retry;
 use super::sink::{self, Written};
 use crate::delivery::Parts;
 use crate::delivery::declared::Declared;
+use crate::transform::Pins;
 
 /// A batch that was cut.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(super) struct Batch {
     pub(super) chunks: Vec<Arc<Chunk>>,
     /// For a table: the schema after the last chunk.
     pub(super) schema: Option<TableSchema>,
+    /// The versions of transform modules that the chunks were made by.
+    pins: Pins,
     checkpoint: Stored<CheckpointValue>,
     /// The intent that an earlier attempt left.
     intent: Option<Stored<IntentValue>>,
@@ -57,12 +60,14 @@ impl Batch {
         position: Position,
         chunks: Vec<Arc<Chunk>>,
         schema: Option<TableSchema>,
+        pins: Pins,
     ) -> Self {
         let mut ranges = super::ranges(&position.committed(), &chunks);
         // Shards that are gone were committed to their end, and leave the position.
         let topology = declared.stream.topology();
         ranges.retain(|shard, range| range.start < range.end || topology.shard(*shard).is_some());
-        Self::new(declared, position.checkpoint.value.next_batch, ranges, chunks, schema, position.checkpoint, None)
+        let number = position.checkpoint.value.next_batch;
+        Self { pins, ..Self::new(declared, number, ranges, chunks, schema, position.checkpoint, None) }
     }
 
     /// The batch of an open intent once more.
@@ -89,7 +94,8 @@ impl Batch {
     ) -> Self {
         chunks.sort_by_key(|chunk| (chunk.shard, chunk.offsets.start));
         let declared = Arc::clone(declared);
-        Self { declared, number, ranges, chunks, schema, checkpoint, intent, cut_at: Instant::now() }
+        let pins = Pins::default();
+        Self { declared, number, ranges, chunks, schema, pins, checkpoint, intent, cut_at: Instant::now() }
     }
 
     /// The intent: which records, by which declarations.
@@ -103,6 +109,7 @@ impl Batch {
             spec_toml: self.declared.spec.to_toml(),
             table_spec_toml: self.declared.table.as_ref().map(|table| table.spec.to_toml()).unwrap_or_default(),
             cut_at_ms: Timestamp::now().as_millis(),
+            modules: self.pins.store(),
         }
     }
 

@@ -31,6 +31,23 @@ pub struct IntentValue {
     /// The declaration of the table that it is made by, in TOML; empty where it makes plain objects.
     #[prost(string, tag = "5")]
     pub table_spec_toml: String,
+    /// The versions of transform modules that the batch is made by; newer ones wait for the next batch.
+    #[prost(message, repeated, tag = "10")]
+    pub modules: Vec<IntentModule>,
+}
+
+/// The version of a transform module that a batch is made by.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IntentModule {
+    /// The module's name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The version that the declaration names; 0 where it names none.
+    #[prost(uint32, tag = "2")]
+    pub declared: u32,
+    /// The version that is used.
+    #[prost(uint32, tag = "3")]
+    pub version: u32,
 }
 
 impl Key for IntentKey {

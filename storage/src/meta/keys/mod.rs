@@ -14,6 +14,7 @@ pub mod intent;
 pub mod batch;
 pub mod checkpoint;
 pub mod table;
+pub mod transform;
 pub mod group;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use super::group::{
     GroupCheckpointKey, GroupCheckpointValue, GroupIdKey, GroupIdValue, GroupKey, GroupStart, GroupValue,
     scan_checkpoints,
 };
-use super::intent::{IntentKey, IntentValue};
+use super::intent::{IntentKey, IntentModule, IntentValue};
 use super::purge::{PurgeKey, PurgeValue};
 use super::shard::{ClosedValue, ShardMetaKey, ShardValue, scan_stream};
 use super::stream::{StreamIdKey, StreamIdValue, StreamKey, StreamValue};
@@ -158,6 +158,7 @@ async fn values_come_back() {
         spec_toml: "a = 1".to_owned(),
         cut_at_ms: 5,
         table_spec_toml: "b = 2".to_owned(),
+        modules: vec![IntentModule { name: name.clone(), declared: 0, version: 3 }],
     };
     check(IntentKey { delivery: name.clone() }, intent).await;
     let objects = vec![BatchObject { url: "file:///x".to_owned(), bytes: 10, rows: 2 }];
