@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Passes all tests: builds the program, makes the Python environment of independent readers, runs every suite.
-# MILLRACE_CRASH_RUNS=1000 makes the sample of crashes the long suite (about half an hour).
+# MILLRACE_CRASH_RUNS=1000 makes the sample of crashes the long suite (about half an hour);
+# MILLRACE_AWS_MUTATIONS=20000 that of changed AWS requests.
 # Arguments go to cargo test, for example: ./tests/run.sh -p millrace-storage log::
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,7 +14,7 @@ export MILLRACE_CACHE="${MILLRACE_CACHE:-$HOME/.cache/millrace}"
 venv="$MILLRACE_CACHE/venv"
 wanted=$(cksum < tests/requirements.txt)
 if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
-  say "Python readers (DuckDB, PyArrow, PyIceberg) into $venv"
+  say "Python readers (DuckDB, PyArrow, PyIceberg) and AWS clients into $venv"
   python3 -m venv --clear "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
   echo "$wanted" > "$venv/.requirements"
@@ -22,7 +23,7 @@ export MILLRACE_TEST_PYTHON="$venv/bin/python"
 
 # The tools of the transform templates; what cannot be had is told at the end.
 not_run=()
-skips=()
+skip=()
 tools="$MILLRACE_CACHE/transforms"
 wanted=$(cat deploy/transforms/requirements.txt deploy/transforms/javascript/package.json | cksum)
 if [ "$(cat "$tools/.requirements" 2>/dev/null)" != "$wanted" ]; then
@@ -38,11 +39,11 @@ if [ "$(cat "$tools/.requirements" 2>/dev/null)" != "$wanted" ]; then
 fi
 if ! command -v node >/dev/null || [ ! -e "$tools/node_modules/.bin/componentize-qjs" ]; then
   not_run+=("the JavaScript template: no npm to build it with")
-  skips+=(--skip javascript_)
+  skip+=(--skip javascript_)
 fi
 if [ ! -d "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2" ]; then
   not_run+=("the Rust template: rustup target add wasm32-wasip2")
-  skips+=(--skip rust_ends_records)
+  skip+=(--skip rust_ends_records)
 fi
 
 minio="$MILLRACE_CACHE/tools/bin/minio"
@@ -51,9 +52,20 @@ if [ ! -x "$minio" ] && command -v go >/dev/null; then
   GOBIN="${minio%/*}" go install github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c || true
 fi
 
+node="$MILLRACE_CACHE/node"
+sdk="@aws-sdk/client-kinesis@3.1143.0"
+if command -v npm >/dev/null && [ "$(cat "$node/.sdk" 2>/dev/null)" != "$sdk" ]; then
+  say "The AWS SDK for JavaScript into $node"
+  mkdir -p "$node" && npm install --silent --no-audit --no-fund --prefix "$node" "$sdk" && echo "$sdk" > "$node/.sdk" || true
+fi
+export MILLRACE_TEST_NODE="$node"
+
 say "build the program under test"
 # All members are selected, so that tests and demo share one build of every dependency.
 cargo build --locked --workspace --bin millrace
+
+# For the test of many idle connections.
+[ "$(ulimit -S -n)" = unlimited ] || [ "$(ulimit -S -n)" -ge 4096 ] || ulimit -S -n 4096
 
 say "tests (random ones print MILLRACE_TEST_SEED; set it to repeat a run)"
 docker compose version >/dev/null 2>&1 || not_run+=("docker compose over compose.yaml: not installed")
@@ -61,9 +73,13 @@ if [ $# -eq 0 ]; then
   set -- --workspace
   if [ ! -x "$minio" ]; then
     not_run+=("MinIO as the store: not installed, and no go to build it with; another S3 server is tested")
-    skips+=(--skip a_table_on_minio)
+    skip+=(--skip a_table_on_minio)
   fi
-  [ ${#skips[@]} -eq 0 ] || set -- "$@" -- "${skips[@]}"
+  if [ ! -e "$node/.sdk" ]; then
+    not_run+=("The AWS SDK for JavaScript over HTTP/2: no npm, or no registry to install it from")
+    skip+=(--skip the_javascript_sdk)
+  fi
+  [ ${#skip[@]} -eq 0 ] || set -- "$@" -- "${skip[@]}"
 fi
 # One suite after the other, so that a whole program under test has the cores for itself.
 cargo test --locked --no-fail-fast "$@"

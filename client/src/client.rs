@@ -1,68 +1,73 @@
 //! The connection: one HTTP/2 channel that opens on first use, opens again when it breaks, and is shared by clones.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use millrace_proto::v1;
-use tonic::transport::{Channel, Endpoint};
 
+use crate::connection::{Channel, ConnectionSettings, Connector, normalize};
 use crate::{Admin, Consumer, Error, GroupConsumer, Producer, ProducerSettings, PutRecord, Result};
 
 /// Where a server listens unless told otherwise.
 pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7070";
 /// The environment variable that names the server for [`Client::from_env`].
 pub const ENDPOINT_VARIABLE: &str = "MILLRACE_ENDPOINT";
+/// The environment variable with the principal's token for [`Client::from_env`].
+pub const TOKEN_VARIABLE: &str = "MILLRACE_TOKEN";
+/// The environment variable that names a file of certificates for [`Client::from_env`].
+pub const CA_FILE_VARIABLE: &str = "MILLRACE_CA_FILE";
 
 /// The largest message in either direction: records to 10 MiB, 10 MiB of them in an answer, and room for framing.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
-/// HTTP/2 windows: what a peer may have under way before we have read it. The standard's 64 KiB stalls bulk reads.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A peer that does not answer a ping for this long is gone, and the calls under way fail.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection to a Millrace server. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Client {
     endpoint: Arc<str>,
     /// For connections beside the shared one.
-    connector: Endpoint,
+    connector: Connector,
     channel: Channel,
 }
 
 impl Client {
-    /// A client of the server at `endpoint`, for example `http://127.0.0.1:7070`; `http://` may be left out.
+    /// A client of the server at `endpoint`, for example `http://127.0.0.1:7070`; `http://` may be left out. Without a token.
     ///
     /// Nothing is sent yet: the connection opens with the first call, and again after it broke.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::Kind::Invalid) when the endpoint is no URL of scheme `http`, or outside a tokio runtime.
+    /// [`Kind::Invalid`](crate::Kind::Invalid) when the endpoint is no URL of scheme `http` or `https`, or outside a tokio
+    /// runtime.
     pub fn connect(endpoint: impl AsRef<str>) -> Result<Self> {
+        Self::connect_with(endpoint, &ConnectionSettings::default())
+    }
+
+    /// As [`Self::connect`], with a principal's token, and the certificates that prove an `https://` server.
+    ///
+    /// # Errors
+    /// As [`Self::connect`], and where the settings fit no connection.
+    pub fn connect_with(endpoint: impl AsRef<str>, settings: &ConnectionSettings) -> Result<Self> {
         let endpoint = normalize(endpoint.as_ref());
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::invalid("a client must be made inside a tokio runtime"));
         }
-        let connector = parse(&endpoint)?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        let channel = connector.connect_lazy();
+        let connector = Connector::new(&endpoint, settings)?;
+        let channel = connector.connect();
         Ok(Self { endpoint: endpoint.into(), connector, channel })
     }
 
-    /// A client of the server that the environment variable `MILLRACE_ENDPOINT` names, else of [`DEFAULT_ENDPOINT`].
+    /// A client of the server that the environment variable `MILLRACE_ENDPOINT` names, else of [`DEFAULT_ENDPOINT`], with
+    /// the token of `MILLRACE_TOKEN` and the certificates of the file that `MILLRACE_CA_FILE` names, where they are set.
     ///
     /// # Errors
     /// As [`Self::connect`].
     pub fn from_env() -> Result<Self> {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let settings =
+            ConnectionSettings { token: set(TOKEN_VARIABLE), ca_file: set(CA_FILE_VARIABLE).map(Into::into) };
         match std::env::var(ENDPOINT_VARIABLE) {
-            Ok(endpoint) => Self::connect(&endpoint).map_err(|error| error.in_context(ENDPOINT_VARIABLE)),
-            Err(_) => Self::connect(DEFAULT_ENDPOINT),
+            Ok(endpoint) => {
+                Self::connect_with(&endpoint, &settings).map_err(|error| error.in_context(ENDPOINT_VARIABLE))
+            }
+            Err(_) => Self::connect_with(DEFAULT_ENDPOINT, &settings),
         }
     }
 
@@ -125,7 +130,7 @@ impl Client {
 
     /// A member of a consumer group of a stream, with default settings. The group comes into being with its first member.
     pub fn group_consumer(&self, stream: impl Into<String>, group: impl Into<String>) -> GroupConsumer {
-        GroupConsumer::new(Connector(self.connector.clone()), stream.into(), group.into())
+        GroupConsumer::new(self.connector.clone(), stream.into(), group.into())
     }
 
     /// The control plane: streams, consumer groups, deliveries, tables.
@@ -157,36 +162,14 @@ fn records(channel: Channel) -> v1::record_service_client::RecordServiceClient<C
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-/// Opens connections of its own: for calls that must not wait behind others, and for more calls than one connection has.
-#[derive(Debug, Clone)]
-pub(crate) struct Connector(Endpoint);
-
+/// Connections beside the shared one: for calls that must not wait behind others, and for more calls than one has.
 impl Connector {
     pub(crate) fn records(&self) -> v1::record_service_client::RecordServiceClient<Channel> {
-        records(self.0.connect_lazy())
+        records(self.connect())
     }
 
     pub(crate) fn groups(&self) -> v1::group_service_client::GroupServiceClient<Channel> {
-        v1::group_service_client::GroupServiceClient::new(self.0.connect_lazy())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-    }
-}
-
-fn normalize(endpoint: &str) -> String {
-    let endpoint = endpoint.trim();
-    match endpoint.split_once("://") {
-        Some((scheme, rest)) => format!("{scheme}://{}", rest.trim_end_matches('/')),
-        None => format!("http://{}", endpoint.trim_end_matches('/')),
-    }
-}
-
-fn parse(endpoint: &str) -> Result<Endpoint> {
-    let invalid = |why: &str| Error::invalid(format!("endpoint \"{endpoint}\" is not valid: {why}"));
-    let parsed = Endpoint::from_shared(endpoint.to_owned()).map_err(|_| invalid("want http://HOST:PORT"))?;
-    match (parsed.uri().scheme_str(), parsed.uri().host()) {
-        (Some("http"), Some(host)) if !host.is_empty() => Ok(parsed),
-        (Some("http"), _) => Err(invalid("it names no host")),
-        _ => Err(invalid("only the scheme http is supported")),
+        v1::group_service_client::GroupServiceClient::new(self.connect()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 
@@ -204,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bad_endpoint_is_refused_by_name() {
-        for given in ["", "https://example.org", "ftp://example.org", "http://", "a b:1"] {
+        for given in ["", "ftp://example.org", "http://", "https://", "a b:1"] {
             let error = Client::connect(given).unwrap_err();
             assert_eq!(error.kind(), Kind::Invalid, "{given:?}");
             assert!(error.message().contains("endpoint"), "{error}");

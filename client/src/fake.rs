@@ -39,6 +39,7 @@ struct Script {
     on_subscribe: Mutex<OnSubscribe>,
     puts: Mutex<Vec<PutRequest>>,
     subscribes: Mutex<Vec<SubscribeRequest>>,
+    shards: Mutex<Option<Vec<Shard>>>,
 }
 
 impl Fake {
@@ -58,7 +59,13 @@ impl Fake {
             on_subscribe: Mutex::new(on_subscribe),
             puts: Mutex::default(),
             subscribes: Mutex::default(),
+            shards: Mutex::new(Some(vec![Shard { trim_offset: 10, next_offset: 20, ..Shard::default() }])),
         }))
+    }
+
+    /// From here on every stream has these shards; or no stream exists.
+    pub(crate) fn has(&self, shards: Option<Vec<Shard>>) {
+        *self.0.shards.lock().unwrap() = shards;
     }
 
     /// Serves on a free port; gives a client of it.
@@ -165,15 +172,16 @@ impl RecordService for Fake {
     }
 }
 
-/// Every stream exists, with one shard that holds offsets 10 to 20.
+/// Every stream exists, with one shard that holds offsets 10 to 20, unless told otherwise.
 #[tonic::async_trait]
 impl StreamService for Fake {
     async fn describe_stream(
         &self,
         request: Request<DescribeStreamRequest>,
     ) -> Result<Response<DescribeStreamResponse>, Status> {
-        let shard = Shard { trim_offset: 10, next_offset: 20, ..Shard::default() };
-        let stream = v1::Stream { name: request.into_inner().name, shards: vec![shard], ..v1::Stream::default() };
+        let shards = self.0.shards.lock().unwrap().clone();
+        let shards = shards.ok_or_else(|| Status::not_found("the stream was deleted"))?;
+        let stream = v1::Stream { name: request.into_inner().name, shards, ..v1::Stream::default() };
         Ok(Response::new(DescribeStreamResponse { stream: Some(stream) }))
     }
 
@@ -212,6 +220,10 @@ impl StreamService for Fake {
         &self,
         _: Request<v1::RotateStreamKeyRequest>,
     ) -> Result<Response<v1::RotateStreamKeyResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn shred_stream(&self, _: Request<ShredStreamRequest>) -> Result<Response<ShredStreamResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
 

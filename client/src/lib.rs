@@ -26,6 +26,7 @@
 //!
 //! Nothing here knows how the server keeps records; the wire is all it shares with it.
 
+mod connection;
 mod client;
 mod error;
 mod retry;
@@ -40,8 +41,9 @@ mod query;
 mod fake;
 
 pub use admin::Admin;
-pub use client::{Client, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE};
-pub use consumer::{Consumer, Page, Position, Subscription};
+pub use client::{CA_FILE_VARIABLE, Client, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE, TOKEN_VARIABLE};
+pub use connection::ConnectionSettings;
+pub use consumer::{Consumer, Page, Position, Skipped, Subscription};
 pub use error::{Error, Kind, Result};
 pub use group::{Checkpointing, GroupBatch, GroupConsumer, GroupSettings};
 pub use millrace_proto::v1 as proto;

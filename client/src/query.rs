@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::connection::Channel;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::decode::FlightRecordBatchStream;
@@ -13,7 +14,6 @@ use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{FlightDescriptor, Ticket};
 use futures::{Stream, StreamExt, TryStreamExt};
 use prost::Message;
-use tonic::transport::Channel;
 
 use crate::{Error, Kind, Result};
 

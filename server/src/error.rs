@@ -11,6 +11,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Kind {
     /// The request breaks a rule; the same request can never succeed.
     Invalid,
+    /// Nobody knows the caller: credentials are missing, wrong, or no longer good.
+    Unauthenticated,
+    /// The caller is known, and no grant allows it this.
+    PermissionDenied,
     /// The named object does not exist.
     NotFound,
     /// An object has the name already.
@@ -119,19 +123,18 @@ impl From<millrace_storage::log::Error> for Error {
         let kind = match &error {
             Log::TooLarge { .. } | Log::SequenceReused { .. } => Kind::Invalid,
             Log::NextOffset { .. } | Log::SequenceTooOld { .. } => Kind::FailedPrecondition,
-            Log::Corrupt { .. } | Log::Damaged { .. } => Kind::DataLoss,
+            Log::Corrupt { .. } | Log::Shredded { .. } | Log::Damaged { .. } => Kind::DataLoss,
             Log::InUse { .. } | Log::Key { is_retryable: false, .. } => Kind::FailedPrecondition,
             Log::Poisoned { .. } | Log::Closed | Log::Storage(_) | Log::Key { .. } => Kind::Unavailable,
         };
-        let about = match &error {
-            Log::Corrupt { shard, last_offset, .. } => Some((shard.shard, *last_offset + 1)),
-            _ => None,
-        };
-        let error = Self::new(kind, error);
-        match about {
+        let told = Self::new(kind, &error);
+        match &error {
             // Where a reader may go on.
-            Some((shard, next)) => error.about("shard", shard).about("next_offset", next),
-            None => error,
+            Log::Corrupt { shard, last_offset, .. } | Log::Shredded { shard, last_offset, .. } => {
+                told.about("shard", shard.shard).about("next_offset", *last_offset + 1)
+            }
+            Log::Key { version, .. } => told.about("data_key", version),
+            _ => told,
         }
     }
 }
@@ -145,7 +148,8 @@ impl From<millrace_storage::backup::Error> for Error {
             Backup::Store(_) | Backup::Disk { .. } => Kind::Unavailable,
             Backup::Damaged { .. } => Kind::DataLoss,
             Backup::NotFound { .. } => Kind::NotFound,
-            Backup::NotEmpty { .. } => Kind::FailedPrecondition,
+            Backup::NotEmpty { .. } | Backup::Busy { .. } => Kind::FailedPrecondition,
+            Backup::Overtaken { .. } => Kind::Conflict,
             Backup::Lost(_) => Kind::Internal,
         };
         Self::new(kind, error)

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod config;
 pub mod api;
 pub mod encryption;
+pub mod auth;
 pub mod streams;
 pub mod groups;
 pub mod transform;

@@ -1,10 +1,11 @@
 //! Backups and checks of what is on disk, while the server runs. One backup at a time; neither stops puts for long.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use millrace_storage::backup::{self, Backup, Progress};
+use millrace_storage::backup::{self, Backup, Progress, Pruned, Pruning};
 use millrace_storage::lake::store::{Store, StoreSettings};
 use millrace_storage::log::StreamId;
 use millrace_storage::log::rocks::{RocksLog, Verified};
@@ -25,7 +26,7 @@ struct Inner {
     streams: Streams,
     data_dir: PathBuf,
     place: StoreSettings,
-    /// Held while a backup is taken.
+    /// Held while a backup is taken, or backups are pruned.
     taking: Mutex<()>,
     /// Held while the log is read.
     verifying: Mutex<()>,
@@ -65,13 +66,29 @@ impl Maintenance {
     /// [`Kind::FailedPrecondition`] while another is taken; what a disk or the place fails with.
     pub async fn take_backup(&self, progress: impl FnMut(Progress) + Send) -> Result<Backup> {
         let Ok(_one_at_a_time) = self.0.taking.try_lock() else {
-            return Err(Error::new(Kind::FailedPrecondition, "a backup is being taken; wait for its end"));
+            return Err(Error::new(Kind::FailedPrecondition, "a backup is being taken or pruned; wait for its end"));
         };
         let place = self.open_place().await?;
         let (backup, done) = backup::take(&self.0.log, &self.0.meta, &self.0.data_dir, &place, progress).await?;
         let (id, files) = (&backup.id, done.files);
         tracing::info!(id, files, bytes = done.bytes, bytes_copied = done.bytes_copied, "a backup was taken");
         Ok(backup)
+    }
+
+    /// Removes all backups but the newest `keep`, and what only they held.
+    ///
+    /// # Errors
+    /// [`Kind::FailedPrecondition`] while a backup is taken, here or by another server; what the place fails with.
+    pub async fn prune_backups(&self, keep: NonZeroU32, pruning: Pruning) -> Result<Pruned> {
+        let Ok(_one_at_a_time) = self.0.taking.try_lock() else {
+            return Err(Error::new(Kind::FailedPrecondition, "a backup is being taken or pruned; wait for its end"));
+        };
+        let pruned = backup::prune(&self.open_place().await?, keep, pruning).await?;
+        if pruning == Pruning::Real {
+            let Pruned { backups, objects, bytes, kept } = &pruned;
+            tracing::info!(removed = ?backups, objects, bytes, kept, "backups were pruned");
+        }
+        Ok(pruned)
     }
 
     /// All backups, oldest first.

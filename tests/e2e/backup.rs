@@ -7,6 +7,7 @@ use std::time::Duration;
 use millrace_tests::cli::{millrace_alone, sql_number};
 use millrace_tests::listing;
 use millrace_tests::pipeline::Pipeline;
+use millrace_tests::s3::{self, S3Server};
 use millrace_tests::server::{Server, ServerSettings};
 use millrace_tests::wait;
 
@@ -60,6 +61,51 @@ fn a_backup_restores_after_writes_went_on_and_its_delivery_goes_on_from_there() 
     assert_eq!(sql_number(&server, "select count(*) from b"), 600);
     let _said = run(&["verify", "b"]).ok();
     assert_eq!(listing::rows(&listing::read(&site.lake.join("default/b/data"))), 600, "by listing files");
+}
+
+/// The backups' place is a bucket, reached as the tables' store is.
+#[test]
+fn backups_in_a_bucket_are_taken_beside_puts_pruned_and_restored() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = S3Server::start(folder.path());
+    let mut site = Site::start_with(|settings| {
+        let settings = store.as_store(ServerSettings::new(&settings.data_dir));
+        settings.env("MILLRACE_BACKUP_URL", "s3://lake/backups/millrace")
+    });
+    let place = store.bucket_folder().join("backups/millrace");
+    let objects = || fs::read_dir(place.join("objects")).expect("objects").count();
+    site.apply(&Pipeline::new("b"));
+    let mut taken = Vec::new();
+    for round in 0..3 {
+        site.put_lines("b", lines(round * 100..round * 100 + 100));
+        taken.push(site.run(&["backup", "take", "--output", "json"]).ok().json()["id"].clone());
+    }
+    let before = objects();
+    let unasked = site.run(&["backup", "prune", "--keep", "1"]).failed();
+    assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
+    let dry = site.run(&["backup", "prune", "--keep", "1", "--dry-run", "--output", "json"]).ok().json();
+    assert_eq!((dry["removed"].as_array().map(Vec::len), objects()), (Some(2), before), "{dry}");
+    let pruned = site.run(&["backup", "prune", "--keep", "1", "--yes", "--output", "json"]).ok().json();
+    assert_eq!(pruned["removed"].as_array().expect("ids"), &taken[..2], "{pruned}");
+    assert_eq!(Some((before - objects()) as u64), pruned["objects"].as_u64());
+    let listed = site.run(&["backup", "list", "--output", "json"]).ok().json();
+    assert_eq!((listed.as_array().map(Vec::len), &listed[0]["id"]), (Some(1), &taken[2]), "{listed}");
+    assert!(listed[0]["place"].as_str().is_some_and(|place| place.starts_with("s3://lake/backups")), "{listed}");
+    assert!(site.server.stop().success());
+
+    let restored = site.folder().join("restored");
+    let config = site.folder().join("store.toml");
+    let settings = format!(
+        "[store]\nurl = \"s3://lake/tables\"\nendpoint = \"{}\"\nregion = \"us-east-1\"\naccess_key_id = \"{}\"\n\
+         secret_access_key = \"{}\"\nallow_http = true\n",
+        store.endpoint,
+        s3::ACCESS_KEY_ID,
+        s3::SECRET_ACCESS_KEY
+    );
+    fs::write(&config, settings).expect("the test's folder can be written");
+    let from = ["restore", "--from", "s3://lake/backups/millrace", "--config", text(&config)];
+    let _said = millrace_alone(&[&from[..], &["--data-dir", text(&restored)]].concat()).ok();
+    assert_eq!(dumped(&restored, "b"), 300);
 }
 
 #[test]

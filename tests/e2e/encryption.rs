@@ -224,6 +224,45 @@ fn another_master_key_locks_the_encrypted_stream_alone_and_the_right_one_opens_i
     assert!(refused.stderr.contains("data key 1"), "{}", refused.stderr);
 }
 
+/// What was encrypted is gone, from memory too; what came before and comes after is not.
+#[test]
+fn a_shredded_stream_goes_on_and_nobody_reads_what_it_had() {
+    let mut site = start(ONE);
+    let _said = site.run(&["stream", "create", "s"]).ok();
+    put(&site, "s", "clear", 0..20);
+    let _said = site.run(&["stream", "update", "s", "--encryption", "on"]).ok();
+    put(&site, "s", "hidden", 0..20);
+    let unasked = site.run(&["stream", "shred", "s"]).failed();
+    assert!(unasked.stderr.contains("--yes"), "{}", unasked.stderr);
+    assert_eq!(tailed(&site, "s", 40).matches("-data-").count(), 40);
+    let said = site.run(&["stream", "shred", "s", "--yes"]).ok();
+    assert!(said.stdout.contains("on, data key 2") && said.stdout.contains("it was destroyed at"), "{}", said.stdout);
+    put(&site, "s", "later", 0..20);
+    for round in ["at once", "after a restart"] {
+        assert_eq!(tailed(&site, "s", 20).matches("clear-data-").count(), 20, "{round}");
+        let refused = site.run(&["tail", "s", "--from", "20", "--shard", "0", "-n", "1"]).failed();
+        for words in ["sealed by data key 1", "it was destroyed at"] {
+            assert!(refused.stderr.contains(words), "{round}: {}", refused.stderr);
+        }
+        let past = site.run(&["tail", "s", "--from", "trim-horizon", "-n", "40", "--skip-unreadable"]).ok();
+        assert_eq!(past.stdout.matches("clear-data-").count(), 20, "{round}: {}", past.stdout);
+        assert_eq!(past.stdout.matches("later-data-").count(), 20, "{round}: {}", past.stdout);
+        assert!(past.stderr.contains("data key 1"), "{round}: {}", past.stderr);
+        site.server.kill();
+        site.server.restart();
+    }
+    // A member of a group ends there, or goes on by choice as well.
+    let member = ["tail", "s", "--group", "g", "--from", "trim-horizon"];
+    let refused = site.run(&[&member[..], &["-n", "40"]].concat()).failed();
+    assert!(refused.stderr.contains("sealed by data key 1"), "{}", refused.stderr);
+    let past = site.run(&[&member[..], &["-n", "20", "--skip-unreadable"]].concat()).ok();
+    assert_eq!(past.stdout.matches("later-data-").count(), 20, "the others were noted: {}", past.stdout);
+    // The key of the new records can be destroyed too.
+    let said = site.run(&["stream", "shred", "s", "--yes"]).ok();
+    assert!(said.stdout.contains("on, data key 3"), "{}", said.stdout);
+    assert!(site.run(&["tail", "s", "--from", "40", "--shard", "0", "-n", "1"]).failed().stderr.contains("data key 2"));
+}
+
 /// Deletes a stream, then puts back the log as it was before, as a thief with an old copy of it would.
 #[test]
 fn the_records_of_a_deleted_stream_do_not_open_from_a_copy_of_the_log() {

@@ -188,3 +188,46 @@ async fn a_stream_on_demand_splits_under_load_and_merges_when_idle() {
     assert!(described.contains("split of shard 0 on demand: it took"), "{described}");
     assert!(described.contains("on demand: together they took"), "{described}");
 }
+
+/// Shard 0's records are past their retention and it is gone when its reader comes back; the children have what came since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_was_away_while_its_shard_went_finds_the_children() {
+    let mut site = Site::start_with(|settings| {
+        let settings = settings.on_fixed_port().env("MILLRACE_STREAMS_RETENTION_MIN", "1s");
+        settings.env("MILLRACE_STREAMS_RETENTION_INTERVAL", "100ms")
+    });
+    let _said = site.run(&["stream", "create", "events"]).ok();
+    let client = Client::connect(site.server.endpoint()).expect("an endpoint");
+    let mut records = client.consumer().subscribe("events", Position::TrimHorizon).await.expect("the stream is there");
+    let _said = site.put_lines("events", ["\"before\"".to_owned()]);
+    let first = records.next().await.expect("the subscription holds").expect("it does not end");
+    assert_eq!((first.shard, &first.data[..]), (0, &b"\"before\""[..]));
+
+    // Where the reader does not find it.
+    assert!(site.server.stop().success());
+    let elsewhere = site.settings.clone().env("MILLRACE_GRPC_LISTEN", "127.0.0.1:0");
+    site.server.restart_with(&elsewhere);
+    let _said = site.run(&["stream", "split", "events", "0"]).ok();
+    let _said = site.run(&["stream", "update", "events", "--retention", "1s"]).ok();
+    wait::until("the parent to be gone", DEADLINE, || {
+        let described = site.run(&["stream", "describe", "events", "--output", "json"]).ok().json();
+        let shards = described["shards"].as_array().expect("a stream has shards");
+        (!shards.iter().any(|shard| shard["shard"] == 0)).then_some(())
+    });
+    let _said = site.run(&["stream", "update", "events", "--retention", "24h"]).ok();
+    let _said = site.put_lines("events", (0..20).map(|id| format!("{{\"id\":{id}}}")));
+    assert!(site.server.stop().success());
+    let settings = site.settings.clone();
+    site.server.restart_with(&settings);
+
+    let mut seen = Vec::new();
+    while seen.len() < 20 {
+        let next = tokio::time::timeout(DEADLINE, records.next()).await.expect("records come in time");
+        let record = next.expect("the subscription goes on").expect("it does not end");
+        assert!(record.shard == 1 || record.shard == 2, "shard {}", record.shard);
+        seen.push(record.data);
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 20);
+}

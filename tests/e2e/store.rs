@@ -1,12 +1,15 @@
 //! Object stores: the S3 protocol, and stores that refuse.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use millrace_tests::listing;
 use millrace_tests::pipeline::Pipeline;
 use millrace_tests::s3::{Minio, S3Server};
-use millrace_tests::server::ServerSettings;
+use millrace_tests::server::{ServerSettings, program};
 use millrace_tests::wait;
+use serde_json::Value;
 
 use crate::site::Site;
 
@@ -52,6 +55,54 @@ fn a_table_on_minio_is_delivered_and_queried() {
     site.flush("events");
     assert_eq!(site.count("events"), 2000);
     let _proof = site.run(&["verify", "events"]).ok();
+}
+
+/// `millrace doctor` with the store's settings in its environment.
+fn doctor(settings: &ServerSettings) -> (Option<i32>, Value) {
+    let said = Command::new(program())
+        .args(["doctor", "--output", "json", "--data-dir"])
+        .arg(&settings.data_dir)
+        .envs(settings.env.iter().map(|(name, value)| (name, value)))
+        .output()
+        .expect("the program runs");
+    let checks = serde_json::from_slice(&said.stdout).expect("the checks are JSON");
+    (said.status.code(), checks)
+}
+
+/// Objects that the doctor made.
+fn probes_below(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let is_probe = |path: &Path| path.file_name().is_some_and(|name| name == "probe" || name == "once");
+    entries.map(|path| if path.is_dir() { probes_below(&path) } else { usize::from(is_probe(&path)) }).sum()
+}
+
+fn verdict<'a>(checks: &'a Value, name: &str) -> &'a Value {
+    let found = checks.as_array().expect("a list").iter().find(|check| check["check"] == name);
+    found.unwrap_or_else(|| panic!("no check {name}: {checks}"))
+}
+
+#[test]
+fn the_doctor_tells_of_an_s3_store_what_it_can_do_and_leaves_nothing_there() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = S3Server::start(&folder.path().join("s3"));
+    let settings = store.as_store(ServerSettings::new(&folder.path().join("data")));
+    let (code, checks) = doctor(&settings);
+    assert_eq!(code, Some(0), "{checks}");
+    for check in ["store put", "store get", "store list", "store delete"] {
+        assert_eq!(verdict(&checks, check)["verdict"], "good", "{checks}");
+    }
+    assert_ne!(verdict(&checks, "store conditional write")["verdict"], "bad", "{checks}");
+    assert_eq!(probes_below(&store.bucket_folder()), 0, "it cleans up");
+
+    store.faults.set_read_only(true);
+    let (code, checks) = doctor(&settings);
+    let put = verdict(&checks, "store put");
+    assert_eq!((code, put["verdict"].as_str()), (Some(1), Some("bad")), "{checks}");
+    assert!(put["advice"].as_str().is_some_and(|advice| advice.contains("put objects")), "{checks}");
+    store.faults.set_read_only(false);
+    let (code, checks) = doctor(&settings.env("MILLRACE_STORE_SECRET_ACCESS_KEY", "not-the-secret"));
+    assert_eq!(code, Some(1), "{checks}");
+    assert!(!checks.to_string().contains("not-the-secret"), "{checks}");
 }
 
 /// A pipeline that delivers by itself, a second after a record came.

@@ -62,6 +62,16 @@ pub fn millrace(server: &Server, arguments: &[&str]) -> Said {
     run(Command::new(program()).args(arguments).env("MILLRACE_ENDPOINT", server.endpoint()))
 }
 
+/// Runs `millrace ARGUMENTS…` against `server`, with further environment variables.
+///
+/// # Panics
+/// When the program cannot be run.
+#[must_use]
+pub fn millrace_with(server: &Server, environment: &[(&str, &str)], arguments: &[&str]) -> Said {
+    let mut command = Command::new(program());
+    run(command.args(arguments).env("MILLRACE_ENDPOINT", server.endpoint()).envs(environment.iter().copied()))
+}
+
 /// Runs `millrace ARGUMENTS…` with no server.
 ///
 /// # Panics

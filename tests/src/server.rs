@@ -138,6 +138,12 @@ impl Server {
         self.grpc.clone()
     }
 
+    /// The HTTP listener as a URL.
+    #[must_use]
+    pub fn http_endpoint(&self) -> &str {
+        &self.http
+    }
+
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -285,7 +291,7 @@ fn try_spawn(settings: &ServerSettings, probe: &str) -> Result<(Process, String,
             return Some(Err(status));
         }
         let (grpc, http) = read_endpoints(&endpoints)?;
-        (http_get(&http, probe)?.0 == 200).then_some(Ok((grpc, http)))
+        is_up(&http, probe).then_some(Ok((grpc, http)))
     })?;
     Ok((process, grpc, http))
 }
@@ -294,6 +300,14 @@ fn read_endpoints(path: &Path) -> Option<(String, String)> {
     let text = fs::read_to_string(path).ok()?;
     let value: serde_json::Value = serde_json::from_str(&text).ok()?;
     Some((value["grpc"].as_str()?.to_owned(), value["http"].as_str()?.to_owned()))
+}
+
+/// Whether the probe is answered well. Over TLS, whose certificates are the test's own affair, that somebody listens is enough.
+fn is_up(endpoint: &str, probe: &str) -> bool {
+    match endpoint.strip_prefix("https://") {
+        Some(address) => TcpStream::connect(address).is_ok(),
+        None => http_get(endpoint, probe).is_some_and(|(code, _)| code == 200),
+    }
 }
 
 fn http_get(endpoint: &str, path: &str) -> Option<(u16, String)> {

@@ -20,6 +20,7 @@ use millrace_benches::place::Place;
 use millrace_storage::lake::FileNames;
 use millrace_storage::lake::convert::{ConvertSettings, Converter};
 use millrace_storage::lake::parquet::{self, ParquetSettings, ParquetTarget};
+use millrace_storage::lake::prefix::Prefix;
 use millrace_storage::lake::row::Row;
 use millrace_storage::lake::schema::{ARRIVAL_TIME, TableSchema};
 use millrace_storage::lake::store::{Store, StoreSettings};
@@ -105,6 +106,8 @@ fn own(lines: &[Bytes], arguments: &Arguments, system_columns: bool) -> Outcome<
         arrival_time,
         partition_key: key.clone(),
         data: data.clone(),
+        keys: None,
+        source: None,
     };
     let rows: Vec<Vec<Row>> = lines
         .chunks(arguments.batch_rows)
@@ -121,7 +124,7 @@ fn own(lines: &[Bytes], arguments: &Arguments, system_columns: bool) -> Outcome<
     for rows in rows {
         let converted = converter.convert(rows)?;
         assert!(converted.set_aside.is_empty(), "no flight is set aside");
-        batches.push(converted.batch);
+        batches.push(converted.batch.into());
     }
     let target = ParquetTarget {
         table_root: "default/flights".to_owned(),
@@ -129,6 +132,7 @@ fn own(lines: &[Bytes], arguments: &Arguments, system_columns: bool) -> Outcome<
         schema: Arc::clone(&converter.schema().schema),
         partition_spec_id: 0,
         time_column: ARRIVAL_TIME.to_owned(),
+        prefix: Prefix::default(),
     };
     let files = runtime.block_on(parquet::write(&store, &ParquetSettings::default(), &target, batches))?;
     let time = start.elapsed();

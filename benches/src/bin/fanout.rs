@@ -11,7 +11,7 @@ use futures::StreamExt;
 use millrace_benches::load::{self, Load};
 use millrace_benches::percentile;
 use millrace_benches::place::Place;
-use millrace_benches::site::Site;
+use millrace_benches::site::{Site, metric};
 use millrace_proto::v1::{Position, PutRecord, PutRequest, SubscribeRequest, position};
 use tokio::task::JoinSet;
 
@@ -79,6 +79,7 @@ async fn paced(arguments: &Arguments) {
         put(&mut client, records).await;
         puts.push(start.elapsed());
     }
+    let put_for = epoch.elapsed().as_secs_f64();
     put(&mut client, stamped(Duration::from_nanos(u64::MAX), 1, arguments.record_bytes)).await;
     let mut delays = Vec::new();
     while let Some(own) = subscribers.join_next().await {
@@ -89,7 +90,7 @@ async fn paced(arguments: &Arguments) {
     println!(
         "{} subscribers, {:.1} MB/s put, {:.1} MB/s pushed",
         arguments.subscribers,
-        PACED_BYTES_PER_SECOND as f64 / 1e6,
+        (puts.len() * PACED_RECORDS * arguments.record_bytes) as f64 / 1e6 / put_for,
         (delays.len() * arguments.record_bytes) as f64 / 1e6 / epoch.elapsed().as_secs_f64()
     );
     println!("put to its answer:     {}", percentile::line(&mut puts));
@@ -109,7 +110,8 @@ async fn full(arguments: &Arguments) {
         let mut records = subscribe(&endpoint).await;
         let pushed = Arc::clone(&pushed);
         subscribers.spawn(async move {
-            while let Some(Ok(message)) = records.next().await {
+            while let Some(message) = records.next().await {
+                let message = message.expect("a subscription holds");
                 let bytes: usize = message.records.iter().map(|record| record.data.len()).sum();
                 pushed.fetch_add(bytes as u64, Ordering::Relaxed);
             }
@@ -124,7 +126,11 @@ async fn full(arguments: &Arguments) {
     };
     let done = load::run(&endpoint, &load).await;
     let out = pushed.load(Ordering::Relaxed) as f64 / 1e6 / done.elapsed.as_secs_f64();
+    assert_eq!(subscribers.len(), arguments.subscribers, "no subscriber ended");
     subscribers.shutdown().await;
+    let reads = |kind: &str| metric(&site.server, &format!("millrace_log_cache_{kind}_total")).unwrap_or_default();
+    let (hits, misses) = (reads("hits"), reads("misses"));
+    println!("reads from memory alone: {:.1} %", 100.0 * hits / (hits + misses).max(1.0));
     println!(
         "at full speed: {:.0} MB/s put, {out:.0} MB/s pushed: ratio {:.2} (wanted: 5.00 or more)",
         done.megabytes_per_second(),

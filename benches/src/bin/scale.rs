@@ -1,6 +1,8 @@
 //! The same load over more and more shards, and what shards and idle streams cost in memory and files.
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
 
+use std::path::Path;
+
 use clap::Parser;
 use millrace_benches::load::{self, Producers};
 use millrace_benches::place::Place;
@@ -56,14 +58,24 @@ async fn loaded(arguments: &Arguments, shards: u32) -> std::io::Result<f64> {
     let load = arguments.producers.load(arguments.seconds);
     let done = load::run(&site.server.endpoint(), &load).await;
     println!(
-        "{shards} shards: {:.0} MB/s, {:.0} records/s; {} MB resident, {} files open; an idle shard takes {:.1} KB",
+        "{shards} shards: {:.0} MB/s, {:.0} records/s; {} MB resident, {} files open, {} on disk; an idle shard takes {:.1} KB",
         done.megabytes_per_second(),
         done.records_per_second(),
         site.server.resident_bytes() / 1_000_000,
         std::fs::read_dir(format!("/proc/{}/fd", site.server.pid()))?.count(),
+        files_below(&site.settings.data_dir)?,
         created.saturating_sub(before) as f64 / 1e3 / f64::from(shards),
     );
     Ok(done.megabytes_per_second())
+}
+
+fn files_below(folder: &Path) -> std::io::Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        count += if path.is_dir() { files_below(&path)? } else { 1 };
+    }
+    Ok(count)
 }
 
 async fn idle(arguments: &Arguments) {

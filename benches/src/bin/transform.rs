@@ -128,6 +128,8 @@ fn rows(records: &[Record], outcomes: Vec<Outcome>) -> Vec<Row> {
             arrival_time: record.arrival_time,
             partition_key: record.partition_key.clone(),
             data: output.data,
+            keys: None,
+            source: None,
         }),
         _ => None,
     };

@@ -2,7 +2,8 @@
 
 use millrace_proto::v1::{
     ApplyPipelineRequest, Change, DeleteDeliveryRequest, Delivery, DescribeDeliveryRequest, FlushDeliveryRequest,
-    ListDeliveriesRequest, PauseDeliveryRequest, ResumeDeliveryRequest, VerifyDeliveryRequest, VerifyDeliveryResponse,
+    ListDeliveriesRequest, PauseDeliveryRequest, ReplayDeliveryRequest, ReplayDeliveryResponse, ResumeDeliveryRequest,
+    VerifyDeliveryRequest, VerifyDeliveryResponse,
 };
 
 use super::Admin;
@@ -54,6 +55,16 @@ impl Admin {
     pub async fn flush_delivery(&self, name: &str) -> Result<Delivery> {
         let request = FlushDeliveryRequest { name: name.to_owned() };
         given(self.deliveries.clone().flush_delivery(request).await?.into_inner().delivery)
+    }
+
+    /// Takes up again what the delivery has set aside, each record once, and returns when all of it is committed.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none, `FailedPrecondition` while it is paused, `DataLoss` where an object is not as it was
+    /// written.
+    pub async fn replay_delivery(&self, name: &str) -> Result<ReplayDeliveryResponse> {
+        let request = ReplayDeliveryRequest { name: name.to_owned() };
+        Ok(self.deliveries.clone().replay_delivery(request).await?.into_inner())
     }
 
     /// Stops a delivery after the batch in flight; its position is kept.

@@ -1,7 +1,8 @@
 //! Calls for backups and checks of the log.
 
 use millrace_proto::v1::{
-    Backup, BackupProgress, ListBackupsRequest, TakeBackupRequest, VerifyLogRequest, VerifyLogResponse,
+    Backup, BackupProgress, ListBackupsRequest, PruneBackupsRequest, PruneBackupsResponse, TakeBackupRequest,
+    VerifyLogRequest, VerifyLogResponse,
 };
 
 use super::Admin;
@@ -29,6 +30,14 @@ impl Admin {
     /// What the place fails with.
     pub async fn list_backups(&self) -> Result<Vec<Backup>> {
         Ok(self.maintenance.clone().list_backups(ListBackupsRequest {}).await?.into_inner().backups)
+    }
+
+    /// Removes all backups but the newest `keep`, and what only they held; or only tells what that would be.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` while a backup is taken; what the place fails with.
+    pub async fn prune_backups(&self, request: PruneBackupsRequest) -> Result<PruneBackupsResponse> {
+        Ok(self.maintenance.clone().prune_backups(request).await?.into_inner())
     }
 
     /// Has the server read every block of its log, and tells how far it is. What is wrong is in the answer's faults.

@@ -8,14 +8,16 @@ mod deliveries;
 mod transforms;
 mod tables;
 mod maintenance;
+mod principals;
 
+use crate::connection::Channel;
 use millrace_proto::v1::delivery_service_client::DeliveryServiceClient;
 use millrace_proto::v1::group_service_client::GroupServiceClient;
 use millrace_proto::v1::maintenance_service_client::MaintenanceServiceClient;
+use millrace_proto::v1::principal_service_client::PrincipalServiceClient;
 use millrace_proto::v1::stream_service_client::StreamServiceClient;
 use millrace_proto::v1::table_service_client::TableServiceClient;
 use millrace_proto::v1::transform_service_client::TransformServiceClient;
-use tonic::transport::Channel;
 
 /// Streams, consumer groups, deliveries, tables and pipeline files. Cheap to clone.
 ///
@@ -37,6 +39,7 @@ pub struct Admin {
     tables: TableServiceClient<Channel>,
     maintenance: MaintenanceServiceClient<Channel>,
     transforms: TransformServiceClient<Channel>,
+    principals: PrincipalServiceClient<Channel>,
 }
 
 impl Admin {
@@ -49,6 +52,7 @@ impl Admin {
             groups,
             maintenance,
             transforms,
+            principals: PrincipalServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max),
             streams: StreamServiceClient::new(streams).max_decoding_message_size(message_bytes_max),
             deliveries: DeliveryServiceClient::new(deliveries).max_decoding_message_size(message_bytes_max),
             tables: TableServiceClient::new(tables).max_decoding_message_size(message_bytes_max),

@@ -3,7 +3,7 @@
 use millrace_proto::v1::{
     CreateStreamRequest, DeleteStreamRequest, DescribeStreamRequest, ListShardsRequest, ListStreamsRequest,
     MergeShardsRequest, RewrapStreamKeysRequest, RewrapStreamKeysResponse, RotateStreamKeyRequest, Shard,
-    SplitShardRequest, Stream, UpdateShardCountRequest, UpdateStreamRequest,
+    ShredStreamRequest, SplitShardRequest, Stream, UpdateShardCountRequest, UpdateStreamRequest,
 };
 
 use super::Admin;
@@ -119,6 +119,17 @@ impl Admin {
     pub async fn rotate_stream_key(&self, name: &str) -> Result<Stream> {
         let request = RotateStreamKeyRequest { name: name.to_owned() };
         let response = self.streams.clone().rotate_stream_key(request).await?.into_inner();
+        response.stream.ok_or_else(|| Error::malformed("the stream"))
+    }
+
+    /// Destroys all data keys of a stream: what they sealed can never be read again. The stream stays; where it is encrypted,
+    /// new records are sealed by a new key.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none, `FailedPrecondition` where it has no data key.
+    pub async fn shred_stream(&self, name: &str) -> Result<Stream> {
+        let request = ShredStreamRequest { name: name.to_owned() };
+        let response = self.streams.clone().shred_stream(request).await?.into_inner();
         response.stream.ok_or_else(|| Error::malformed("the stream"))
     }
 

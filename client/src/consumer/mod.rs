@@ -10,12 +10,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connection::Channel;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::{ChildShard, GetRequest};
-use tonic::transport::Channel;
 
 pub use position::Position;
-pub use subscription::Subscription;
+pub use subscription::{Skipped, Subscription};
 
 use crate::{Admin, Error, Kind, Record, Result};
 
@@ -38,6 +38,7 @@ pub struct Consumer {
     admin: Admin,
     /// Whose out quota reading takes; empty for that of all readers without a name.
     name: Arc<str>,
+    skips_unreadable: bool,
 }
 
 /// Records of one shard, read at once.
@@ -56,7 +57,16 @@ pub struct Page {
 
 impl Consumer {
     pub(crate) fn new(records: RecordServiceClient<Channel>, admin: Admin) -> Self {
-        Self { records, admin, name: "".into() }
+        Self { records, admin, name: "".into(), skips_unreadable: false }
+    }
+
+    /// The same reader, whose subscriptions go on past records that nobody can read: a block that the server's disk lost, or
+    /// one whose data key was destroyed. Otherwise they end there with [`Kind::DataLoss`], whose [`Error::next_offset`] is
+    /// where to read on. [`Subscription::skipped`] tells what was passed by.
+    #[must_use]
+    pub const fn skipping_unreadable(mut self) -> Self {
+        self.skips_unreadable = true;
+        self
     }
 
     /// The same reader under a name: it has an out quota of its own on each shard, so that no other reader slows it. A name
@@ -114,14 +124,15 @@ impl Consumer {
     /// A connection that breaks is opened again with back-off, and each shard goes on at the record after its last:
     /// no record is left out, none is given twice. Within a shard records come in order; between shards there is none, but
     /// that of a lineage: where shards are split or merged, their children are read when all of theirs was, so that each
-    /// partition key's records come in order.
+    /// partition key's records come in order. A shard whose records were past their retention before they were read, and
+    /// that the stream therefore has no more, gives way to its children, with a warning.
     ///
     /// # Errors
     /// `NotFound` where the stream does not exist, `Invalid` where it has more than 200 shards to read at once: each takes one of the 256
     /// calls that a connection may have; spread such a stream over clients by [`Self::subscribe_shard`].
     pub async fn subscribe(&self, stream: &str, position: Position) -> Result<Subscription> {
         let shards = self.admin.describe_stream(stream).await?.shards;
-        Subscription::of_stream((&self.records, &self.name), stream, &shards, position)
+        Subscription::of_stream(self.clone(), stream, &shards, position)
     }
 
     /// As [`Self::subscribe`], for one shard; it ends where the shard was split or merged.
@@ -132,6 +143,6 @@ impl Consumer {
         let shards = self.admin.describe_stream(stream).await?.shards;
         let missing = || Error::new(Kind::NotFound, format!("stream \"{stream}\" has no shard {shard}"));
         let shard = shards.iter().find(|described| described.shard == shard).ok_or_else(missing)?;
-        Ok(Subscription::of_shard((&self.records, &self.name), stream, shard, position))
+        Ok(Subscription::of_shard(self.clone(), stream, shard, position))
     }
 }

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use backon::ExponentialBackoff;
 use futures::Stream;
-use millrace_proto::v1::record_service_client::RecordServiceClient;
-use millrace_proto::v1::{ChildShard, SubscribeRequest, SubscribeResponse};
+use millrace_proto::v1::{ChildShard, Shard, SubscribeRequest, SubscribeResponse};
 use tonic::Streaming;
-use tonic::transport::Channel;
 
-use super::Position;
+use super::{Consumer, Position};
 use crate::{Error, Kind, Record, Result, retry};
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
@@ -21,19 +19,23 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 pub(super) enum Push {
     /// Its next records.
     Records(Vec<Record>),
+    /// Records that nobody can read were passed by, by choice.
+    Unreadable(Error),
     /// It is closed and all of it was given: its children take over. The last item.
     End { shard: u32, children: Vec<ChildShard> },
+    /// The stream has it no more: it was closed, and its records are past their retention. The shards that the stream has
+    /// now; the last item.
+    Gone { shard: u32, shards: Vec<Shard> },
 }
 
 /// Batches of the shard's records from a position on, until it ends; an error is the last item.
 pub(super) fn pushes(
-    (records, consumer): (RecordServiceClient<Channel>, Arc<str>),
+    consumer: Consumer,
     stream: Arc<str>,
     shard: u32,
     position: Position,
 ) -> impl Stream<Item = Result<Push>> + Send {
-    let cursor =
-        Cursor { records, consumer, stream, shard, position, call: None, end: None, ended: false, delays: None };
+    let cursor = Cursor { consumer, stream, shard, position, call: None, end: None, ended: false, delays: None };
     futures::stream::try_unfold(cursor, |mut cursor| async move {
         if cursor.ended {
             return Ok(None);
@@ -44,8 +46,7 @@ pub(super) fn pushes(
 }
 
 struct Cursor {
-    records: RecordServiceClient<Channel>,
-    consumer: Arc<str>,
+    consumer: Consumer,
     stream: Arc<str>,
     shard: u32,
     /// Where to go on.
@@ -77,6 +78,40 @@ impl Cursor {
                     }
                 }
                 Err(error) if error.is_retryable() => self.wait(&error).await,
+                Err(error) if self.consumer.skips_unreadable && self.skip(&error) => {
+                    return Ok(Push::Unreadable(error));
+                }
+                Err(error) if error.kind() == Kind::NotFound => return self.gone(error).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Goes on past what cannot be read, where the error says how far that is.
+    fn skip(&mut self, error: &Error) -> bool {
+        let Some(next) = error.next_offset().filter(|_| error.kind() == Kind::DataLoss) else { return false };
+        let is_past = !matches!(self.position, Position::Offset(at) if next <= at);
+        if is_past {
+            tracing::warn!(stream = %self.stream, shard = self.shard, %error, next, "unreadable records are passed by");
+            (self.call, self.position) = (None, Position::Offset(next));
+        }
+        is_past
+    }
+
+    /// The server does not find the shard. Where it still has the stream, others took over long ago.
+    async fn gone(&mut self, error: Error) -> Result<Push> {
+        loop {
+            match self.consumer.admin.describe_stream(&self.stream).await {
+                Ok(stream) if stream.shards.iter().any(|shard| shard.shard == self.shard) => return Err(error),
+                Ok(stream) => {
+                    self.ended = true;
+                    tracing::warn!(
+                        stream = %self.stream, shard = self.shard, position = ?self.position,
+                        "a shard is gone: what was not read of it is past its retention; going on with its children"
+                    );
+                    return Ok(Push::Gone { shard: self.shard, shards: stream.shards });
+                }
+                Err(error) if error.is_retryable() => self.wait(&error).await,
                 Err(error) => return Err(error),
             }
         }
@@ -86,8 +121,9 @@ impl Cursor {
         let call = match &mut self.call {
             Some(call) => call,
             none => none.insert(
-                self.records
-                    .subscribe(request(&self.stream, &self.consumer, self.shard, self.position))
+                self.consumer
+                    .records
+                    .subscribe(request(&self.stream, &self.consumer.name, self.shard, self.position))
                     .await?
                     .into_inner(),
             ),

@@ -8,12 +8,10 @@ use std::task::{Context, Poll};
 use futures::stream::{BoxStream, SelectAll};
 use futures::{Stream, StreamExt, TryStreamExt};
 use millrace_proto::v1;
-use millrace_proto::v1::record_service_client::RecordServiceClient;
-use tonic::transport::Channel;
 
-use super::Position;
 use super::lineage::Lineage;
 use super::shard::{self, Push};
+use super::{Consumer, Position};
 use crate::{Error, Record, Result};
 
 /// Shards read at once; a connection has room for little more.
@@ -25,59 +23,58 @@ pub(super) const SHARDS_MAX: usize = 200;
 /// It is also a [`Stream`] of results. It ends with an error, which is its last item, or where it reads one shard alone
 /// and that was split or merged.
 pub struct Subscription {
-    records: RecordServiceClient<Channel>,
-    consumer: Arc<str>,
+    consumer: Consumer,
     stream: Arc<str>,
     pushes: SelectAll<BoxStream<'static, Result<Push>>>,
     /// `None` where one shard alone is read.
     lineage: Option<Lineage>,
     ready: VecDeque<Record>,
+    skipped: Option<Skipped>,
     failed: bool,
+}
+
+/// What a subscription passed by, because nobody can read it.
+#[derive(Debug, Clone)]
+pub struct Skipped {
+    /// Places at which it did.
+    pub count: u64,
+    /// Why, at the last of them.
+    pub last: Error,
 }
 
 impl Subscription {
     /// Reads a stream's shards and those that they become.
     pub(super) fn of_stream(
-        reader: (&RecordServiceClient<Channel>, &Arc<str>),
+        consumer: Consumer,
         stream: &str,
         shards: &[v1::Shard],
         position: Position,
     ) -> Result<Self> {
         let (lineage, ready) = Lineage::begin(shards, position);
-        let mut subscription = Self::new(reader, stream, Some(lineage));
+        let mut subscription = Self::new(consumer, stream, Some(lineage));
         subscription.follow(ready)?;
         Ok(subscription)
     }
 
     /// Reads one shard to its end.
-    pub(super) fn of_shard(
-        reader: (&RecordServiceClient<Channel>, &Arc<str>),
-        stream: &str,
-        shard: &v1::Shard,
-        position: Position,
-    ) -> Self {
+    pub(super) fn of_shard(consumer: Consumer, stream: &str, shard: &v1::Shard, position: Position) -> Self {
         // "Latest" is fixed now: after a broken connection it would mean a later place, and leave records out.
         let position = match position {
             Position::Latest => Position::Offset(shard.next_offset),
             position => position,
         };
-        let mut subscription = Self::new(reader, stream, None);
+        let mut subscription = Self::new(consumer, stream, None);
         subscription.push(shard.shard, position);
         subscription
     }
 
-    fn new(reader: (&RecordServiceClient<Channel>, &Arc<str>), stream: &str, lineage: Option<Lineage>) -> Self {
-        let (records, consumer, stream) = (reader.0.clone(), Arc::clone(reader.1), stream.into());
-        Self { records, consumer, stream, pushes: SelectAll::new(), lineage, ready: VecDeque::new(), failed: false }
+    fn new(consumer: Consumer, stream: &str, lineage: Option<Lineage>) -> Self {
+        let (pushes, ready) = (SelectAll::new(), VecDeque::new());
+        Self { consumer, stream: stream.into(), pushes, lineage, ready, skipped: None, failed: false }
     }
 
     fn push(&mut self, shard: u32, position: Position) {
-        let pushes = shard::pushes(
-            (self.records.clone(), Arc::clone(&self.consumer)),
-            Arc::clone(&self.stream),
-            shard,
-            position,
-        );
+        let pushes = shard::pushes(self.consumer.clone(), Arc::clone(&self.stream), shard, position);
         self.pushes.push(pushes.boxed());
     }
 
@@ -96,13 +93,27 @@ impl Subscription {
     fn receive(&mut self, push: Push) -> Result<()> {
         match (push, &mut self.lineage) {
             (Push::Records(records), _) => self.ready.extend(records),
+            (Push::Unreadable(last), _) => {
+                let count = self.skipped.as_ref().map_or(0, |skipped| skipped.count) + 1;
+                self.skipped = Some(Skipped { count, last });
+            }
             (Push::End { shard, children }, Some(lineage)) => {
                 let ready = lineage.ended(shard, &children);
                 self.follow(ready)?;
             }
-            (Push::End { .. }, None) => {}
+            (Push::Gone { shard, shards }, Some(lineage)) => {
+                let ready = lineage.gone(shard, &shards);
+                self.follow(ready)?;
+            }
+            (Push::End { .. } | Push::Gone { .. }, None) => {}
         }
         Ok(())
+    }
+
+    /// What was passed by so far; `None` without [`Consumer::skipping_unreadable`], and where all could be read.
+    #[must_use]
+    pub const fn skipped(&self) -> Option<&Skipped> {
+        self.skipped.as_ref()
     }
 
     /// The next record; waits until there is one. `None` after an error, and at the end of one shard that is read alone.

@@ -1,8 +1,11 @@
 //! Subscriptions across broken connections.
 
+use std::collections::HashMap;
+
 use millrace_proto::v1::position::Position as Wire;
 use millrace_proto::v1::{self, SubscribeResponse};
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::fake::Fake;
 use crate::{Kind, Position};
@@ -69,6 +72,7 @@ async fn children_are_read_when_their_parent_ended() {
         _ => vec![],
     });
     let mut records = fake.serve().consumer().subscribe("flights", Position::Latest).await.unwrap();
+    fake.has(None);
     let mut seen = Vec::new();
     while let Ok(Some(record)) = records.next().await {
         seen.push((record.shard, record.offset));
@@ -91,4 +95,75 @@ async fn a_subscription_to_one_shard_ends_with_it() {
     assert_eq!(records.next().await.unwrap().unwrap().offset, 20);
     assert!(records.next().await.unwrap().is_none());
     assert_eq!(fake.subscribes().len(), 1);
+}
+
+/// As the server tells it: with where reading may go on.
+fn unreadable(next_offset: u64) -> Result<SubscribeResponse, Status> {
+    let about = HashMap::from([("next_offset".to_owned(), next_offset.to_string())]);
+    let details = ErrorDetails::with_error_info("DATA_LOSS", "millrace", about);
+    Err(Status::with_error_details(Code::DataLoss, "a block is corrupt", details))
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_ends_a_subscription_or_is_passed_by_as_the_reader_chose() {
+    let script = |_: usize, request: &v1::SubscribeRequest| match request.position.unwrap().position.unwrap() {
+        Wire::TrimHorizon(_) => vec![push(10..12), unreadable(15)],
+        Wire::Offset(15) => vec![unreadable(16)],
+        Wire::Offset(16) => vec![push(16..18), unreadable(18)],
+        at => panic!("{at:?}"),
+    };
+    let consumer = Fake::pushing(script).serve().consumer();
+    let mut records = consumer.subscribe("flights", Position::TrimHorizon).await.unwrap();
+    for offset in [10, 11] {
+        assert_eq!(records.next().await.unwrap().unwrap().offset, offset);
+    }
+    let error = records.next().await.unwrap_err();
+    assert_eq!((error.kind(), error.next_offset()), (Kind::DataLoss, Some(15)));
+    assert!(records.next().await.unwrap().is_none() && records.skipped().is_none());
+
+    let skipping = consumer.skipping_unreadable();
+    let mut records = skipping.subscribe("flights", Position::TrimHorizon).await.unwrap();
+    for offset in [10, 11, 16, 17] {
+        assert_eq!(records.next().await.unwrap().unwrap().offset, offset);
+    }
+    let skipped = records.skipped().unwrap();
+    assert_eq!((skipped.count, skipped.last.next_offset()), (2, Some(16)));
+    assert_eq!(records.next().await.unwrap_err().kind(), Kind::DataLoss, "it leads nowhere");
+}
+
+fn shard(shard: u32, parents: &[u32]) -> v1::Shard {
+    v1::Shard { shard, parents: parents.to_vec(), ..v1::Shard::default() }
+}
+
+/// The connection broke, and for so long that the shard was split and its records went past their retention.
+#[tokio::test]
+async fn a_reader_that_was_away_for_too_long_is_led_to_the_children() {
+    let fake = Fake::pushing(|number, request| match (number, request.shard) {
+        (0, Some(0)) => vec![push(10..12), Err(Status::unavailable("the server closes"))],
+        (_, Some(0)) => vec![Err(Status::not_found("stream flights has no shard 0"))],
+        (_, Some(3)) => vec![push(0..2), Err(Status::not_found("the stream was deleted"))],
+        _ => vec![Err(Status::not_found("the stream was deleted"))],
+    });
+    let mut records = fake.serve().consumer().subscribe("flights", Position::Latest).await.unwrap();
+    fake.has(Some(vec![shard(3, &[1])]));
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let record = records.next().await.unwrap().unwrap();
+        seen.push((record.shard, record.offset));
+    }
+    assert_eq!(seen, [(0, 10), (0, 11), (3, 0), (3, 1)]);
+    assert_eq!(records.next().await.unwrap_err().kind(), Kind::NotFound, "what is there and not found is an error");
+    assert!(records.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn one_shard_that_is_read_alone_ends_when_it_is_gone() {
+    let fake = Fake::pushing(|_, _| vec![Err(Status::not_found("stream flights has no shard 0"))]);
+    let mut records = fake.serve().consumer().subscribe_shard("flights", 0, Position::TrimHorizon).await.unwrap();
+    fake.has(Some(vec![shard(1, &[0]), shard(2, &[0])]));
+    assert!(records.next().await.unwrap().is_none());
+    let fake = Fake::pushing(|_, _| vec![Err(Status::not_found("the stream was deleted"))]);
+    let mut records = fake.serve().consumer().subscribe_shard("flights", 0, Position::TrimHorizon).await.unwrap();
+    fake.has(None);
+    assert_eq!(records.next().await.unwrap_err().kind(), Kind::NotFound);
 }

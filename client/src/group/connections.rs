@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::connection::Channel;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
-use tonic::transport::Channel;
 
-use crate::client::Connector;
+use crate::connection::Connector;
 
 /// Shards that are read over one connection; a server takes 256 calls on it.
 const SHARDS_MAX: usize = 200;

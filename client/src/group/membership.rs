@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crate::connection::Channel;
 use millrace_proto::v1::group_service_client::GroupServiceClient;
 use millrace_proto::v1::{
     CheckpointRequest, GroupOffset, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest,
     ReleaseLeaseRequest,
 };
 use tokio::time::timeout;
-use tonic::transport::Channel;
 
 use super::settings::GroupSettings;
 use crate::{Error, Kind, Result};

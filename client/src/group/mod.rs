@@ -22,7 +22,7 @@ pub use batch::GroupBatch;
 pub use settings::{Checkpointing, GroupSettings};
 
 use crate::Result;
-use crate::client::Connector;
+use crate::connection::Connector;
 
 /// A member of a consumer group, before it runs.
 ///

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connection::Channel;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::{GroupOffset, SubscribeRequest, SubscribeResponse};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use super::settings::GroupSettings;
 use crate::{Error, Kind, Position, Record, Result};
@@ -94,12 +94,22 @@ impl Cursor {
                     tracing::warn!(stream = %self.stream, shard = self.shard, %error, ?delay, "reading a shard broke; going on");
                     tokio::time::sleep(delay).await;
                 }
+                Err(error) if self.settings.skip_unreadable && self.skip(&error) => {}
                 Err(error) => {
                     room.send(Err(error));
                     return;
                 }
             }
         }
+    }
+
+    /// Goes on past what cannot be read, where the error says how far that is.
+    fn skip(&mut self, error: &Error) -> bool {
+        let next = error.next_offset().filter(|next| error.kind() == Kind::DataLoss && *next > self.next.offset);
+        let Some(offset) = next else { return false };
+        tracing::warn!(stream = %self.stream, shard = self.shard, %error, offset, "unreadable records are passed by");
+        (self.call, self.next) = (None, GroupOffset { offset, sub: 0 });
+        true
     }
 
     async fn receive(&mut self) -> Result<SubscribeResponse> {

@@ -19,6 +19,10 @@ pub struct GroupSettings {
     pub checkpointing: Checkpointing,
     /// Whether aggregates of the Kinesis Producer Library are taken apart into their user records. Default true.
     pub deaggregate: bool,
+    /// Whether a member goes on past records that nobody can read: a block that the server's disk lost, or one whose data key
+    /// was destroyed. They are told by a warning. Otherwise the member ends with [`Kind::DataLoss`](crate::Kind::DataLoss).
+    /// Default false.
+    pub skip_unreadable: bool,
     /// Batches of each shard that are read ahead while the handler works: 1 to 64. Each is at most about 1 MiB.
     /// Default 2.
     pub prefetch_batches_max: usize,
@@ -48,6 +52,7 @@ impl Default for GroupSettings {
             position: Position::TrimHorizon,
             checkpointing: Checkpointing::AfterBatch,
             deaggregate: true,
+            skip_unreadable: false,
             prefetch_batches_max: 2,
             shutdown_timeout: Duration::from_secs(30),
             retry_delay_min: Duration::from_millis(100),

@@ -6,16 +6,16 @@ use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::connection::Channel;
 use millrace_proto::v1::GroupOffset;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use tokio::sync::watch;
-use tonic::transport::Channel;
 
 use super::batch::GroupBatch;
 use super::membership::{LeaseId, Membership};
 use super::reader::{Read, Reader};
 use super::settings::{Checkpointing, GroupSettings};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// What a worker is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,13 @@ where
                     if let Some(order) = self.process(read).await? {
                         return self.end(order).await;
                     }
+                }
+                // Its records are past their retention, or the stream was deleted: the group takes the lease, or the member.
+                Some(Err(error)) if error.kind() == Kind::NotFound => {
+                    let (stream, group) = (&self.membership.stream, &self.membership.group);
+                    tracing::warn!(stream, group, shard = self.lease.shard, %error, "a shard is gone");
+                    let order = told(&mut self.orders).await;
+                    return self.end(order).await;
                 }
                 Some(Err(error)) => return Err(error),
                 // The shard ended, and all of it is noted: the group takes the lease back by itself.

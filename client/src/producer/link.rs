@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::connection::Channel;
 use futures::{Stream, StreamExt, TryFutureExt};
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::{PutRequest, PutResponse};
 use tonic::Status;
-use tonic::transport::Channel;
 
 /// An open call.
 pub(super) struct Link {

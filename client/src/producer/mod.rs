@@ -18,9 +18,9 @@ mod tests;
 
 use std::sync::Arc;
 
+use crate::connection::Channel;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::stream_service_client::StreamServiceClient;
-use tonic::transport::Channel;
 
 use queue::Queue;
 pub(crate) use verdict::error_of;

@@ -1,11 +1,11 @@
 //! Which shard a record will go to, as far as the producer knows. What it says may be out of date: a reshard is told by the
 //! places that the server answers with.
 
+use crate::connection::Channel;
 use millrace_proto::aggregate::hash_key;
 use millrace_proto::v1;
 use millrace_proto::v1::ListShardsRequest;
 use millrace_proto::v1::stream_service_client::StreamServiceClient;
-use tonic::transport::Channel;
 
 use crate::{Error, Result};
 

@@ -8,6 +8,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connection::Channel;
 use backon::ExponentialBackoff;
 use millrace_proto::v1::record_service_client::RecordServiceClient;
 use millrace_proto::v1::stream_service_client::StreamServiceClient;
@@ -15,7 +16,6 @@ use millrace_proto::v1::{PutResponse, put_result};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::batch::{Batch, Name};
 use super::fate::abandoned;

@@ -5,7 +5,9 @@ use millrace_storage::meta::keys::Totals;
 use proto::delivery_service_server::DeliveryService;
 use tonic::{Request, Response, Status};
 
-use crate::delivery::{Action, Change, Deliveries, Described, State, Verified};
+use super::access::Call;
+use crate::auth::Resource;
+use crate::delivery::{Action, Asked, Change, Deliveries, Described, Replayed, State, Verified};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -27,8 +29,9 @@ impl DeliveryService for DeliveryHandler {
         &self,
         request: Request<proto::ApplyPipelineRequest>,
     ) -> Result<Response<proto::ApplyPipelineResponse>, Status> {
+        let call = Call::of(&request)?;
         let proto::ApplyPipelineRequest { pipeline_toml, dry_run } = request.into_inner();
-        let changes = self.deliveries.apply(&pipeline_toml, dry_run).await?;
+        let changes = self.deliveries.apply_allowed(&pipeline_toml, dry_run, &|asked| allow(&call, asked)).await?;
         Ok(Response::new(proto::ApplyPipelineResponse { changes: changes.into_iter().map(change).collect() }))
     }
 
@@ -36,15 +39,18 @@ impl DeliveryService for DeliveryHandler {
         &self,
         request: Request<proto::DescribeDeliveryRequest>,
     ) -> Result<Response<proto::DescribeDeliveryResponse>, Status> {
-        let described = self.deliveries.describe(&request.into_inner().name).await?;
+        let name = named(request, |request| request.name)?;
+        let described = self.deliveries.describe(&name).await?;
         Ok(Response::new(proto::DescribeDeliveryResponse { delivery: Some(delivery(described)) }))
     }
 
     async fn list_deliveries(
         &self,
-        _request: Request<proto::ListDeliveriesRequest>,
+        request: Request<proto::ListDeliveriesRequest>,
     ) -> Result<Response<proto::ListDeliveriesResponse>, Status> {
-        let deliveries = self.deliveries.list().into_iter().map(delivery).collect();
+        let call = Call::of(&request)?;
+        let seen = self.deliveries.list().into_iter().filter(|found| call.may(&Resource::delivery(&found.name)));
+        let deliveries = seen.map(delivery).collect();
         Ok(Response::new(proto::ListDeliveriesResponse { deliveries }))
     }
 
@@ -52,7 +58,8 @@ impl DeliveryService for DeliveryHandler {
         &self,
         request: Request<proto::FlushDeliveryRequest>,
     ) -> Result<Response<proto::FlushDeliveryResponse>, Status> {
-        let described = self.deliveries.flush(&request.into_inner().name).await?;
+        let name = named(request, |request| request.name)?;
+        let described = self.deliveries.flush(&name).await?;
         Ok(Response::new(proto::FlushDeliveryResponse { delivery: Some(delivery(described)) }))
     }
 
@@ -60,7 +67,8 @@ impl DeliveryService for DeliveryHandler {
         &self,
         request: Request<proto::PauseDeliveryRequest>,
     ) -> Result<Response<proto::PauseDeliveryResponse>, Status> {
-        let described = self.deliveries.pause(&request.into_inner().name).await?;
+        let name = named(request, |request| request.name)?;
+        let described = self.deliveries.pause(&name).await?;
         Ok(Response::new(proto::PauseDeliveryResponse { delivery: Some(delivery(described)) }))
     }
 
@@ -68,7 +76,8 @@ impl DeliveryService for DeliveryHandler {
         &self,
         request: Request<proto::ResumeDeliveryRequest>,
     ) -> Result<Response<proto::ResumeDeliveryResponse>, Status> {
-        let described = self.deliveries.resume(&request.into_inner().name).await?;
+        let name = named(request, |request| request.name)?;
+        let described = self.deliveries.resume(&name).await?;
         Ok(Response::new(proto::ResumeDeliveryResponse { delivery: Some(delivery(described)) }))
     }
 
@@ -76,16 +85,66 @@ impl DeliveryService for DeliveryHandler {
         &self,
         request: Request<proto::DeleteDeliveryRequest>,
     ) -> Result<Response<proto::DeleteDeliveryResponse>, Status> {
-        self.deliveries.delete(&request.into_inner().name).await?;
+        let name = named(request, |request| request.name)?;
+        self.deliveries.delete(&name).await?;
         Ok(Response::new(proto::DeleteDeliveryResponse {}))
+    }
+
+    async fn replay_delivery(
+        &self,
+        request: Request<proto::ReplayDeliveryRequest>,
+    ) -> Result<Response<proto::ReplayDeliveryResponse>, Status> {
+        let done = self.deliveries.replay(&named(request, |request| request.name)?).await?;
+        let Replayed { replayed, rows, set_aside, dropped, delivery: after } = done;
+        let delivery = Some(delivery(after));
+        Ok(Response::new(proto::ReplayDeliveryResponse { replayed, rows, set_aside, dropped, delivery }))
     }
 
     async fn verify_delivery(
         &self,
         request: Request<proto::VerifyDeliveryRequest>,
     ) -> Result<Response<proto::VerifyDeliveryResponse>, Status> {
-        let found = self.deliveries.verify(&request.into_inner().name).await?;
+        let name = named(request, |request| request.name)?;
+        let found = self.deliveries.verify(&name).await?;
         Ok(Response::new(verified(found)))
+    }
+}
+
+/// The delivery that a call names, where its caller may do to it what the method does.
+fn named<T>(request: Request<T>, name: impl FnOnce(T) -> String) -> Result<String, Status> {
+    let call = Call::of(&request)?;
+    let name = name(request.into_inner());
+    call.allow(&Resource::delivery(&name))?;
+    Ok(name)
+}
+
+/// Asks for what a pipeline file would do to one object. Who delivers a stream into a table reads the one and writes the other.
+fn allow(call: &Call, asked: Asked<'_>) -> crate::error::Result<()> {
+    use crate::auth::Action as Needed;
+    let which = |action, [unchanged, created, updated]: [Needed; 3]| match action {
+        Action::Unchanged => unchanged,
+        Action::Created => created,
+        Action::Updated => updated,
+    };
+    match asked {
+        Asked::Stream { name, action } => {
+            let needed = which(action, [Needed::DescribeStream, Needed::CreateStream, Needed::UpdateStream]);
+            call.allow_to(needed, &Resource::stream(name))
+        }
+        Asked::Table { namespace, name, action } => {
+            let needed = which(action, [Needed::DescribeTable, Needed::CreateTable, Needed::UpdateTable]);
+            call.allow_to(needed, &Resource::table(namespace, name))
+        }
+        Asked::Delivery { name, action, stream, table } => {
+            let needed = which(action, [Needed::DescribeDelivery, Needed::CreateDelivery, Needed::CreateDelivery]);
+            call.allow_to(needed, &Resource::delivery(name))?;
+            if action == Action::Unchanged {
+                return Ok(());
+            }
+            call.allow_to(Needed::Subscribe, &Resource::stream(stream))?;
+            let Some((namespace, table)) = table else { return Ok(()) };
+            call.allow_to(Needed::UpdateTable, &Resource::table(namespace, table))
+        }
     }
 }
 
@@ -129,8 +188,8 @@ fn delivery(described: Described) -> proto::Delivery {
 }
 
 fn totals(totals: Totals) -> proto::DeliveryTotals {
-    let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost } = totals;
-    proto::DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost }
+    let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed } = totals;
+    proto::DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed }
 }
 
 fn verified(verified: Verified) -> proto::VerifyDeliveryResponse {

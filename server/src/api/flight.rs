@@ -27,6 +27,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
+use super::access::Call;
 use crate::query::{CATALOG, QueryEngine};
 
 /// The gRPC name of the service.
@@ -59,12 +60,13 @@ impl FlightSql {
 
     /// Says how to fetch a statement's answer: with `ticket`, from this server.
     async fn info_of(&self, sql: &str, ticket: Bytes, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
-        let schema = self.queries.schema(sql).await?;
+        let call = Call::of(&request)?;
+        let schema = call.asked(self.queries.schema(call.caller(), sql).await)?;
         info(&schema, ticket, request.into_inner())
     }
 
-    async fn run(&self, sql: &str) -> Answer<DataStream> {
-        let answer = self.queries.sql(sql).await?;
+    async fn run(&self, call: &Call, sql: &str) -> Answer<DataStream> {
+        let answer = call.asked(self.queries.sql_as(call.caller(), sql).await)?;
         let schema = answer.schema();
         let batches = answer.map_err(|error| FlightError::Tonic(Box::new(Status::from(error))));
         Ok(Response::new(encode(schema, batches)))
@@ -183,16 +185,16 @@ impl FlightSqlService for FlightSql {
         info(&query.into_builder(&self.info).schema(), ticket, request.into_inner())
     }
 
-    async fn do_get_statement(&self, ticket: TicketStatementQuery, _request: Request<Ticket>) -> Answer<DataStream> {
-        self.run(statement(&ticket.statement_handle)?).await
+    async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Answer<DataStream> {
+        self.run(&Call::of(&request)?, statement(&ticket.statement_handle)?).await
     }
 
     async fn do_get_prepared_statement(
         &self,
         query: CommandPreparedStatementQuery,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Answer<DataStream> {
-        self.run(statement(&query.prepared_statement_handle)?).await
+        self.run(&Call::of(&request)?, statement(&query.prepared_statement_handle)?).await
     }
 
     async fn do_get_catalogs(&self, query: CommandGetCatalogs, _request: Request<Ticket>) -> Answer<DataStream> {
@@ -201,18 +203,18 @@ impl FlightSqlService for FlightSql {
         one(builder.build())
     }
 
-    async fn do_get_schemas(&self, query: CommandGetDbSchemas, _request: Request<Ticket>) -> Answer<DataStream> {
+    async fn do_get_schemas(&self, query: CommandGetDbSchemas, request: Request<Ticket>) -> Answer<DataStream> {
         let mut builder = query.into_builder();
-        for schema in self.queries.schemas().await? {
+        for schema in self.queries.schemas(Call::of(&request)?.caller()).await? {
             builder.append(CATALOG, schema);
         }
         one(builder.build())
     }
 
-    async fn do_get_tables(&self, query: CommandGetTables, _request: Request<Ticket>) -> Answer<DataStream> {
+    async fn do_get_tables(&self, query: CommandGetTables, request: Request<Ticket>) -> Answer<DataStream> {
         let with_columns = query.include_schema;
         let mut builder = query.into_builder();
-        for table in self.queries.list(with_columns).await? {
+        for table in self.queries.list(Call::of(&request)?.caller(), with_columns).await? {
             let appended = builder.append(CATALOG, table.schema, table.name, table.kind, &table.columns);
             appended.map_err(|error| Status::internal(error.to_string()))?;
         }
@@ -233,9 +235,10 @@ impl FlightSqlService for FlightSql {
     async fn do_action_create_prepared_statement(
         &self,
         query: ActionCreatePreparedStatementRequest,
-        _request: Request<Action>,
+        request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        let schema = self.queries.schema(&query.query).await?;
+        let call = Call::of(&request)?;
+        let schema = call.asked(self.queries.schema(call.caller(), &query.query).await)?;
         let options = IpcWriteOptions::default();
         let encoded = |schema: &Schema| {
             let message = IpcMessage::try_from(SchemaAsIpc::new(schema, &options));

@@ -9,8 +9,10 @@ use millrace_storage::log::{Offset, ShardId, StreamId};
 use millrace_storage::meta::keys::group::{GroupStart, GroupValue};
 use tonic::{Request, Response, Status};
 
+use super::access::Call;
 use super::record::position;
 use super::stream::page_size_of;
+use crate::auth::Resource;
 use crate::complete::complete;
 use crate::error::{Error, Result};
 use crate::groups::{
@@ -40,8 +42,9 @@ impl GroupService for GroupHandler {
         &self,
         request: Request<v1::JoinGroupRequest>,
     ) -> Result<Response<v1::JoinGroupResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::JoinGroupRequest { stream, group, member, member_name, position: begin } = request.into_inner();
-        let caller = caller(stream, group, member)?;
+        let caller = caller(&call, stream, group, member)?;
         let begin = if begin.is_none() { Position::TrimHorizon } else { position(begin)? };
         let name = MemberName::try_from(member_name)?;
         let groups = self.groups.clone();
@@ -56,8 +59,9 @@ impl GroupService for GroupHandler {
         &self,
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::HeartbeatRequest { stream, group, member, version, wait_ms } = request.into_inner();
-        let caller = caller(stream, group, member)?;
+        let caller = caller(&call, stream, group, member)?;
         let held = self.groups.heartbeat(&caller, version, Duration::from_millis(wait_ms.into())).await?;
         let leases = held.leases.into_iter().map(lease).collect();
         Ok(Response::new(v1::HeartbeatResponse { version: held.version, leases }))
@@ -67,8 +71,9 @@ impl GroupService for GroupHandler {
         &self,
         request: Request<v1::LeaveGroupRequest>,
     ) -> Result<Response<v1::LeaveGroupResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::LeaveGroupRequest { stream, group, member } = request.into_inner();
-        let (groups, caller) = (self.groups.clone(), caller(stream, group, member)?);
+        let (groups, caller) = (self.groups.clone(), caller(&call, stream, group, member)?);
         complete("a leave", async move { groups.leave(&caller).await }).await?;
         Ok(Response::new(v1::LeaveGroupResponse {}))
     }
@@ -77,11 +82,12 @@ impl GroupService for GroupHandler {
         &self,
         request: Request<v1::CheckpointRequest>,
     ) -> Result<Response<v1::CheckpointResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::CheckpointRequest { stream, group, member, shard, epoch, offset } = request.into_inner();
         let offset = offset.ok_or_else(|| Error::invalid("an offset is missing").in_field("offset"))?;
         let at = GroupOffset { offset: Offset(offset.offset), sub: offset.sub };
         let lease = LeaseId { shard: ShardId(shard), epoch };
-        let (groups, caller) = (self.groups.clone(), caller(stream, group, member)?);
+        let (groups, caller) = (self.groups.clone(), caller(&call, stream, group, member)?);
         complete("a checkpoint", async move { groups.checkpoint(&caller, lease, at).await }).await?;
         Ok(Response::new(v1::CheckpointResponse {}))
     }
@@ -90,9 +96,10 @@ impl GroupService for GroupHandler {
         &self,
         request: Request<v1::ReleaseLeaseRequest>,
     ) -> Result<Response<v1::ReleaseLeaseResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::ReleaseLeaseRequest { stream, group, member, shard, epoch } = request.into_inner();
         let lease = LeaseId { shard: ShardId(shard), epoch };
-        let (groups, caller) = (self.groups.clone(), caller(stream, group, member)?);
+        let (groups, caller) = (self.groups.clone(), caller(&call, stream, group, member)?);
         complete("a release", async move { groups.release(&caller, lease).await }).await?;
         Ok(Response::new(v1::ReleaseLeaseResponse {}))
     }
@@ -101,8 +108,10 @@ impl GroupService for GroupHandler {
         &self,
         request: Request<v1::DescribeGroupRequest>,
     ) -> Result<Response<v1::DescribeGroupResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::DescribeGroupRequest { stream, group } = request.into_inner();
-        let view = self.groups.describe(&StreamName::try_from(stream)?, &GroupName::try_from(group)?).await?;
+        let (stream, group) = named(&call, stream, group)?;
+        let view = self.groups.describe(&stream, &group).await?;
         Ok(Response::new(v1::DescribeGroupResponse { group: Some(whole(view)) }))
     }
 
@@ -110,6 +119,7 @@ impl GroupService for GroupHandler {
         &self,
         request: Request<v1::ListGroupsRequest>,
     ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::ListGroupsRequest { stream, page_size, page_token } = request.into_inner();
         let page_size = page_size_of(page_size, PAGE_SIZE_DEFAULT, "groups")?;
         let of = match stream.as_str() {
@@ -121,7 +131,8 @@ impl GroupService for GroupHandler {
         groups.truncate(page_size);
         let last = groups.last().filter(|_| more);
         let next_page_token = last.map(|last| format!("{}/{}", last.stream_id, last.name)).unwrap_or_default();
-        let groups = groups.iter().map(summary).collect();
+        let seen = groups.iter().filter(|view| call.may(&Resource::group(&view.stream, &view.name)));
+        let groups = seen.map(summary).collect();
         Ok(Response::new(v1::ListGroupsResponse { groups, next_page_token }))
     }
 
@@ -129,8 +140,9 @@ impl GroupService for GroupHandler {
         &self,
         request: Request<v1::ResetGroupRequest>,
     ) -> Result<Response<v1::ResetGroupResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::ResetGroupRequest { stream, group, position: to } = request.into_inner();
-        let (stream, group) = (StreamName::try_from(stream)?, GroupName::try_from(group)?);
+        let (stream, group) = named(&call, stream, group)?;
         let (groups, to) = (self.groups.clone(), position(to)?);
         let reset = async move {
             groups.reset(&stream, &group, to).await?;
@@ -144,16 +156,25 @@ impl GroupService for GroupHandler {
         &self,
         request: Request<v1::DeleteGroupRequest>,
     ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::DeleteGroupRequest { stream, group } = request.into_inner();
-        let (groups, stream, group) = (self.groups.clone(), StreamName::try_from(stream)?, GroupName::try_from(group)?);
+        let (groups, (stream, group)) = (self.groups.clone(), named(&call, stream, group)?);
         complete("a deletion", async move { groups.delete(&stream, &group).await }).await?;
         Ok(Response::new(v1::DeleteGroupResponse {}))
     }
 }
 
-fn caller(stream: String, group: String, member: String) -> Result<Caller> {
-    let (group, member) = (GroupName::try_from(group)?, MemberId::try_from(member)?);
-    Ok(Caller { stream: StreamName::try_from(stream)?, group, member })
+/// The member that calls, where it may be one.
+fn caller(call: &Call, stream: String, group: String, member: String) -> Result<Caller> {
+    let (stream, group) = named(call, stream, group)?;
+    Ok(Caller { stream, group, member: MemberId::try_from(member)? })
+}
+
+/// The group that a call names, where its caller may do to it what the method does.
+fn named(call: &Call, stream: String, group: String) -> Result<(StreamName, GroupName)> {
+    let (stream, group) = (StreamName::try_from(stream)?, GroupName::try_from(group)?);
+    call.allow(&Resource::group(&stream, &group))?;
+    Ok((stream, group))
 }
 
 /// Reads a page's token: the stream's number and the group's name.

@@ -1,16 +1,19 @@
 //! Backups and checks over gRPC.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use millrace_proto::v1 as wire;
 use millrace_proto::v1::maintenance_service_server::MaintenanceService;
-use millrace_storage::backup::{Backup, Progress};
+use millrace_storage::backup::{Backup, Progress, Pruned, Pruning};
 use millrace_storage::log::StreamId;
 use millrace_storage::log::rocks::Verified;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::complete::complete;
+use crate::error::Error;
 use crate::maintenance::Maintenance;
 
 /// Messages that wait for a caller; of progress, those that find no room are not sent.
@@ -66,6 +69,21 @@ impl MaintenanceService for MaintenanceHandler {
         let backups = self.maintenance.list_backups().await?;
         let backups = backups.iter().map(|backup| described(backup, self.maintenance.place())).collect();
         Ok(Response::new(wire::ListBackupsResponse { backups }))
+    }
+
+    /// The prune goes on to its end when the caller goes away.
+    async fn prune_backups(
+        &self,
+        request: Request<wire::PruneBackupsRequest>,
+    ) -> Result<Response<wire::PruneBackupsResponse>, Status> {
+        let wire::PruneBackupsRequest { keep, dry_run } = request.into_inner();
+        let none = || Error::invalid("at least 1 backup is kept").in_field("keep");
+        let keep = NonZeroU32::new(keep).ok_or_else(none)?;
+        let pruning = if dry_run { Pruning::Dry } else { Pruning::Real };
+        let maintenance = self.maintenance.clone();
+        let pruned = complete("a prune", async move { maintenance.prune_backups(keep, pruning).await }).await?;
+        let Pruned { backups: removed, objects, bytes, kept } = pruned;
+        Ok(Response::new(wire::PruneBackupsResponse { removed, objects, bytes, kept }))
     }
 
     async fn verify_log(

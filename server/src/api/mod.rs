@@ -1,7 +1,10 @@
 //! The wire: gRPC and HTTP handlers. They check shapes, call a service and map errors; they decide nothing.
 
 mod status;
+mod access;
+mod lasting;
 pub mod http;
+pub mod aws;
 mod stream;
 mod record;
 mod group;
@@ -9,6 +12,7 @@ mod transform;
 mod delivery;
 mod table;
 mod flight;
+mod principal;
 pub(crate) mod maintenance;
 #[cfg(test)]
 mod tests;
@@ -18,6 +22,7 @@ use std::sync::Arc;
 use millrace_proto::v1::delivery_service_server::{self, DeliveryServiceServer};
 use millrace_proto::v1::group_service_server::{self, GroupServiceServer};
 use millrace_proto::v1::maintenance_service_server::{self, MaintenanceServiceServer};
+use millrace_proto::v1::principal_service_server::{self, PrincipalServiceServer};
 use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
 use millrace_proto::v1::stream_service_server::{self, StreamServiceServer};
 use millrace_proto::v1::table_service_server::{self, TableServiceServer};
@@ -30,6 +35,7 @@ use tonic_health::server::HealthReporter;
 
 pub use status::DOMAIN;
 
+use crate::auth::Auth;
 use crate::delivery::Deliveries;
 use crate::groups::Groups;
 use crate::maintenance::Maintenance;
@@ -54,10 +60,12 @@ pub struct Services {
     pub queries: Arc<QueryEngine>,
     /// Backups and checks.
     pub maintenance: Maintenance,
+    /// Who may call.
+    pub auth: Auth,
 }
 
 /// The services that report their health, by their gRPC names; the empty name is the whole server.
-const SERVICE_NAMES: [&str; 9] = [
+const SERVICE_NAMES: [&str; 10] = [
     "",
     stream_service_server::SERVICE_NAME,
     record_service_server::SERVICE_NAME,
@@ -66,6 +74,7 @@ const SERVICE_NAMES: [&str; 9] = [
     delivery_service_server::SERVICE_NAME,
     table_service_server::SERVICE_NAME,
     maintenance_service_server::SERVICE_NAME,
+    principal_service_server::SERVICE_NAME,
     flight::SERVICE_NAME,
 ];
 
@@ -117,6 +126,7 @@ pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, to
         .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(services.deliveries.clone())))
         .add_service(TableServiceServer::new(table::TableHandler::new(services.catalog.clone())))
         .add_service(MaintenanceServiceServer::new(maintenance::MaintenanceHandler::new(services.maintenance.clone())))
+        .add_service(PrincipalServiceServer::new(principal::PrincipalHandler::new(services.auth.clone())))
         .add_service(flight::FlightSql::service(Arc::clone(&services.queries)));
     let streams = services.streams.clone();
     let count = move |response: axum::response::Response| {
@@ -126,7 +136,9 @@ pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, to
         }
         std::future::ready(response)
     };
-    Ok(routes.routes().into_axum_router().layer(axum::middleware::map_response(count)).into())
+    let routes = routes.routes().into_axum_router().layer(axum::middleware::map_response(count));
+    // The outermost layer: nothing of a call is looked at before its caller is known.
+    Ok(routes.layer(axum::middleware::from_fn_with_state(services.auth.clone(), access::authenticate)).into())
 }
 
 fn message_bytes(payload: u64) -> usize {

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::access::Call;
+use crate::auth::{Payer, Resource};
 use crate::error::Error;
 use crate::streams::{
     ConsumerName, Expect, PendingPut, Place, Placed, Position, Put, PutConditions, PutFailure, PutFailureKind,
@@ -34,8 +36,10 @@ impl RecordHandler {
 #[tonic::async_trait]
 impl RecordService for RecordHandler {
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+        let call = Call::of(&request)?;
         let (stream, put) = parse(request.into_inner())?;
-        Ok(Response::new(answer(self.streams.put(&stream, put).await?)))
+        call.allow(&Resource::stream(&stream))?;
+        Ok(Response::new(answer(self.streams.put_for(call.payer(), &stream, put).await?)))
     }
 
     type PutStreamStream = Answers<v1::PutResponse>;
@@ -44,10 +48,11 @@ impl RecordService for RecordHandler {
         &self,
         request: Request<Streaming<v1::PutRequest>>,
     ) -> Result<Response<Self::PutStreamStream>, Status> {
+        let call = Call::of(&request)?;
         let settings = self.streams.settings();
         let (sender, pending) = mpsc::channel(settings.put_stream_requests_max.max(1) as usize);
         let window = Room::new(settings.put_stream_bytes_max.as_u64());
-        tokio::spawn(take_puts(self.streams.clone(), request.into_inner(), window, sender));
+        tokio::spawn(take_puts(self.streams.clone(), call, request.into_inner(), window, sender));
         let answers = ReceiverStream::new(pending).then(|put: Result<InFlight, Status>| async {
             let InFlight { put, _place } = put?;
             Ok(answer(put.durable().await))
@@ -56,13 +61,16 @@ impl RecordService for RecordHandler {
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let stream = StreamName::try_from(request.stream)?;
+        call.allow(&Resource::stream(&stream))?;
         let position = position(request.position)?;
         let limit = ReadLimit { records_max: request.records_max as usize, bytes_max: request.bytes_max as usize };
         let (wait, consumer) = (Duration::from_millis(request.wait_ms.into()), consumer(request.consumer)?);
         let shard = ShardId(request.shard);
         let read = self.streams.get_waiting(&stream, shard, position, limit, wait, consumer.as_ref()).await?;
+        count_read(call.payer().as_deref(), &read.records);
         Ok(Response::new(v1::GetResponse {
             next_offset: read.next_offset.0,
             millis_behind_latest: read.millis_behind_latest,
@@ -77,13 +85,17 @@ impl RecordService for RecordHandler {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let stream = StreamName::try_from(request.stream)?;
+        call.allow(&Resource::stream(&stream))?;
         let position = position(request.position)?;
         let (shard, consumer) = (request.shard.map(ShardId), consumer(request.consumer)?);
         let subscription = self.streams.subscribe_as(&stream, shard, position, consumer.as_ref()).await?;
-        let pushed = subscription.map(|read| {
+        let payer = call.payer();
+        let pushed = subscription.map(move |read| {
             let ShardRecords { shard, records: read, next_offset, millis_behind_latest, end } = read?;
+            count_read(payer.as_deref(), &read);
             let (shard, next_offset, shard_end) = (shard.0, next_offset.0, end.map(shard_end));
             Ok(v1::SubscribeResponse { shard, records: records(read)?, next_offset, millis_behind_latest, shard_end })
         });
@@ -100,6 +112,7 @@ struct InFlight {
 /// Takes puts off the connection in order. A put that breaks a rule as a whole ends the stream, after the answers before it.
 async fn take_puts(
     streams: Streams,
+    call: Call,
     mut requests: Streaming<v1::PutRequest>,
     window: Room,
     sender: mpsc::Sender<Result<InFlight, Status>>,
@@ -115,7 +128,7 @@ async fn take_puts(
         };
         let put = match request {
             Ok(None) => return,
-            Ok(Some(request)) => take_put(&streams, &window, request).await,
+            Ok(Some(request)) => take_put(&streams, &call, &window, request).await,
             Err(status) => {
                 if status.code() == Code::OutOfRange {
                     streams.count_rejected(super::MESSAGE_LIMIT);
@@ -131,12 +144,14 @@ async fn take_puts(
 }
 
 /// Waits for room, of the connection and then of the process, and begins the put.
-async fn take_put(streams: &Streams, window: &Room, request: v1::PutRequest) -> Result<InFlight, Status> {
+async fn take_put(streams: &Streams, call: &Call, window: &Room, request: v1::PutRequest) -> Result<InFlight, Status> {
     let (stream, put) = parse(request)?;
+    // For each put anew: grants may go while the connection stays.
+    call.allow(&Resource::stream(&stream))?;
     let bytes = usize::try_from(put.records.iter().map(PutRecord::size).sum::<u64>()).unwrap_or(usize::MAX);
     let _place = window.enter(bytes).await;
     let in_process = streams.enter(&stream, bytes).await?;
-    let put = streams.begin_put(&stream, put, in_process).await?;
+    let put = streams.begin_put_for(call.payer(), &stream, put, in_process).await?;
     Ok(InFlight { put, _place })
 }
 
@@ -190,6 +205,13 @@ fn put_error(PutFailure { kind: failed, message, shard }: PutFailure) -> v1::Put
         _ => None,
     };
     v1::PutError { kind: kind.into(), message, shard: shard.map(|shard| shard.0), retry_after_ms, next_offset }
+}
+
+/// Counts what was given to a principal, as quotas count it.
+fn count_read(payer: Option<&Payer>, records: &[Record]) {
+    if let Some(payer) = payer {
+        payer.read(records.len() as u64, records.iter().map(|record| record.bytes() as u64).sum());
+    }
 }
 
 /// A reader's name; none where it is empty.

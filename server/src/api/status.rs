@@ -41,6 +41,8 @@ impl From<Error> for Status {
 const fn code_of(kind: &Kind) -> (Code, &'static str) {
     match kind {
         Kind::Invalid => (Code::InvalidArgument, "INVALID"),
+        Kind::Unauthenticated => (Code::Unauthenticated, "UNAUTHENTICATED"),
+        Kind::PermissionDenied => (Code::PermissionDenied, "PERMISSION_DENIED"),
         Kind::NotFound => (Code::NotFound, "NOT_FOUND"),
         Kind::AlreadyExists => (Code::AlreadyExists, "ALREADY_EXISTS"),
         Kind::FailedPrecondition => (Code::FailedPrecondition, "FAILED_PRECONDITION"),

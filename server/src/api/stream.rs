@@ -7,6 +7,8 @@ use millrace_proto::v1::stream_service_server::StreamService;
 use millrace_storage::log::ShardId;
 use tonic::{Request, Response, Status};
 
+use super::access::Call;
+use crate::auth::Resource;
 use crate::complete::complete;
 use crate::error::Error;
 use crate::streams::{
@@ -164,9 +166,11 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::CreateStreamRequest>,
     ) -> Result<Response<v1::CreateStreamResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let mode = mode_of(request.mode());
         let name = StreamName::try_from(request.name)?;
+        call.allow(&Resource::stream(&name))?;
         let options = StreamOptions {
             mode,
             shard_count: (request.shard_count > 0).then_some(request.shard_count),
@@ -190,7 +194,9 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::DescribeStreamRequest>,
     ) -> Result<Response<v1::DescribeStreamResponse>, Status> {
+        let call = Call::of(&request)?;
         let name = StreamName::try_from(request.into_inner().name)?;
+        call.allow(&Resource::stream(&name))?;
         let stream = self.streams.get(&name)?;
         Ok(Response::new(v1::DescribeStreamResponse { stream: Some(self.describe_all(&stream).await?) }))
     }
@@ -199,6 +205,7 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::ListStreamsRequest>,
     ) -> Result<Response<v1::ListStreamsResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::ListStreamsRequest { page_size, page_token } = request.into_inner();
         let page_size = page_size_of(page_size, PAGE_SIZE_DEFAULT, "streams")?;
         let mut streams = self.streams.list_after(&page_token, page_size + 1);
@@ -206,7 +213,9 @@ impl StreamService for StreamHandler {
         streams.truncate(page_size);
         let last = streams.last().filter(|_| more);
         let next_page_token = last.map(|stream| stream.name().to_string()).unwrap_or_default();
-        let streams = streams.iter().map(|stream| self.summarize(stream)).collect();
+        // A page may so have fewer than were asked for, and its token leads on all the same.
+        let seen = streams.iter().filter(|stream| call.may(&Resource::stream(stream.name())));
+        let streams = seen.map(|stream| self.summarize(stream)).collect();
         Ok(Response::new(v1::ListStreamsResponse { streams, next_page_token }))
     }
 
@@ -214,9 +223,11 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::UpdateStreamRequest>,
     ) -> Result<Response<v1::UpdateStreamResponse>, Status> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let mode = mode_of(request.mode());
         let name = StreamName::try_from(request.name)?;
+        call.allow(&Resource::stream(&name))?;
         let options = StreamOptions {
             mode,
             shard_count: None,
@@ -240,8 +251,11 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::ListShardsRequest>,
     ) -> Result<Response<v1::ListShardsResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::ListShardsRequest { stream, page_size, page_token } = request.into_inner();
-        let stream = self.streams.get(&StreamName::try_from(stream)?)?;
+        let name = StreamName::try_from(stream)?;
+        call.allow(&Resource::stream(&name))?;
+        let stream = self.streams.get(&name)?;
         let count = page_size_of(page_size, PAGE_SIZE_MAX, "shards")?;
         let forged = |_| {
             Error::invalid(format_args!("the page token {page_token:?} is not one of this server"))
@@ -256,8 +270,10 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::SplitShardRequest>,
     ) -> Result<Response<v1::SplitShardResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::SplitShardRequest { stream, shard, hash_key } = request.into_inner();
         let (stream, at) = (StreamName::try_from(stream)?, (!hash_key.is_empty()).then_some(&*hash_key));
+        call.allow(&Resource::stream(&stream))?;
         let resharded = self.streams.split_shard(&stream, ShardId(shard), at).await?;
         Ok(Response::new(v1::SplitShardResponse { shards: self.resharded(&resharded) }))
     }
@@ -266,8 +282,10 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::MergeShardsRequest>,
     ) -> Result<Response<v1::MergeShardsResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::MergeShardsRequest { stream, shard, adjacent_shard } = request.into_inner();
         let stream = StreamName::try_from(stream)?;
+        call.allow(&Resource::stream(&stream))?;
         let resharded = self.streams.merge_shards(&stream, ShardId(shard), ShardId(adjacent_shard)).await?;
         Ok(Response::new(v1::MergeShardsResponse { shards: self.resharded(&resharded) }))
     }
@@ -276,8 +294,11 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::UpdateShardCountRequest>,
     ) -> Result<Response<v1::UpdateShardCountResponse>, Status> {
+        let call = Call::of(&request)?;
         let v1::UpdateShardCountRequest { stream, shard_count } = request.into_inner();
-        let resharded = self.streams.update_shard_count(&StreamName::try_from(stream)?, shard_count).await?;
+        let stream = StreamName::try_from(stream)?;
+        call.allow(&Resource::stream(&stream))?;
+        let resharded = self.streams.update_shard_count(&stream, shard_count).await?;
         Ok(Response::new(v1::UpdateShardCountResponse { stream: Some(self.describe_all(&resharded.stream).await?) }))
     }
 
@@ -285,7 +306,9 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::DeleteStreamRequest>,
     ) -> Result<Response<v1::DeleteStreamResponse>, Status> {
+        let call = Call::of(&request)?;
         let name = StreamName::try_from(request.into_inner().name)?;
+        call.allow(&Resource::stream(&name))?;
         let streams = self.streams.clone();
         complete("a deletion", async move { streams.delete(&name).await }).await?;
         Ok(Response::new(v1::DeleteStreamResponse {}))
@@ -295,10 +318,24 @@ impl StreamService for StreamHandler {
         &self,
         request: Request<v1::RotateStreamKeyRequest>,
     ) -> Result<Response<v1::RotateStreamKeyResponse>, Status> {
+        let call = Call::of(&request)?;
         let name = StreamName::try_from(request.into_inner().name)?;
+        call.allow(&Resource::stream(&name))?;
         let streams = self.streams.clone();
         let stream = complete("a rotation", async move { streams.rotate_key(&name).await }).await?;
         Ok(Response::new(v1::RotateStreamKeyResponse { stream: Some(self.describe_all(&stream).await?) }))
+    }
+
+    async fn shred_stream(
+        &self,
+        request: Request<v1::ShredStreamRequest>,
+    ) -> Result<Response<v1::ShredStreamResponse>, Status> {
+        let call = Call::of(&request)?;
+        let name = StreamName::try_from(request.into_inner().name)?;
+        call.allow(&Resource::stream(&name))?;
+        let streams = self.streams.clone();
+        let stream = complete("a destruction of keys", async move { streams.shred(&name).await }).await?;
+        Ok(Response::new(v1::ShredStreamResponse { stream: Some(self.describe_all(&stream).await?) }))
     }
 
     async fn rewrap_stream_keys(

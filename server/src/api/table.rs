@@ -9,6 +9,8 @@ use millrace_proto::v1::{
 use millrace_storage::catalog::{Catalog, TableName, snapshots};
 use tonic::{Request, Response, Status};
 
+use super::access::Call;
+use crate::auth::Resource;
 use crate::error::Result;
 
 /// Answers about the tables of a catalog.
@@ -22,21 +24,23 @@ impl TableHandler {
         Self { catalog }
     }
 
-    async fn list(&self) -> Result<Vec<Table>> {
+    async fn list(&self, call: &Call) -> Result<Vec<Table>> {
         let tables = self.catalog.load_all().await?;
-        tables.iter().map(|(name, table)| Ok(Table { columns: Vec::new(), ..describe(name, table)? })).collect()
+        let seen = tables.iter().filter(|(name, _)| call.may(&Resource::table(name.namespace(), name.name())));
+        seen.map(|(name, table)| Ok(Table { columns: Vec::new(), ..describe(name, table)? })).collect()
     }
 
-    async fn table(&self, name: &str) -> Result<Table> {
+    async fn table(&self, call: &Call, name: &str) -> Result<Table> {
         let name: TableName = name.parse()?;
+        call.allow(&Resource::table(name.namespace(), name.name()))?;
         describe(&name, &self.catalog.load(&name).await?)
     }
 }
 
 #[tonic::async_trait]
 impl TableService for TableHandler {
-    async fn list_tables(&self, _request: Request<ListTablesRequest>) -> Result<Response<ListTablesResponse>, Status> {
-        let tables = self.list().await?;
+    async fn list_tables(&self, request: Request<ListTablesRequest>) -> Result<Response<ListTablesResponse>, Status> {
+        let tables = self.list(&Call::of(&request)?).await?;
         Ok(Response::new(ListTablesResponse { tables }))
     }
 
@@ -44,7 +48,8 @@ impl TableService for TableHandler {
         &self,
         request: Request<DescribeTableRequest>,
     ) -> Result<Response<DescribeTableResponse>, Status> {
-        let table = self.table(&request.into_inner().name).await?;
+        let call = Call::of(&request)?;
+        let table = self.table(&call, &request.into_inner().name).await?;
         Ok(Response::new(DescribeTableResponse { table: Some(table) }))
     }
 }

@@ -2,8 +2,11 @@
 
 mod records;
 mod streams;
+mod bad_input;
 mod process;
 mod metrics;
+mod auth;
+mod ports;
 mod sql;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,8 @@ use proto::transform_service_server::TransformService;
 use serde::Deserialize;
 use tonic::{Request, Response, Status};
 
+use super::access::Call;
+use crate::auth::{Action, Resource};
 use crate::delivery::Deliveries;
 use crate::error::{Error, Result};
 use crate::streams::{StreamName, Streams};
@@ -190,7 +192,16 @@ impl TransformService for TransformHandler {
         &self,
         request: Request<proto::TestTransformRequest>,
     ) -> Result<Response<proto::TestTransformResponse>, Status> {
-        let records = self.try_out(request.into_inner()).await?;
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        // What a test shows is what a stream or a delivery has.
+        if !request.stream.is_empty() {
+            call.allow_to(Action::Get, &Resource::stream(&request.stream))?;
+        }
+        if let Some(Tested::Delivery(name)) = &request.chain {
+            call.allow_to(Action::DescribeDelivery, &Resource::delivery(name))?;
+        }
+        let records = self.try_out(request).await?;
         Ok(Response::new(proto::TestTransformResponse { records: records.into_iter().map(tested).collect() }))
     }
 }

@@ -1,10 +1,11 @@
-//! `millrace backup`: takes a backup of the running server, and lists those that there are.
+//! `millrace backup`: takes a backup of the running server, lists those that there are, and removes old ones.
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use millrace_client::proto::{Backup, BackupProgress};
+use millrace_client::proto::{Backup, BackupProgress, PruneBackupsRequest, PruneBackupsResponse};
 use serde::Serialize;
 
+use super::confirm::{ConfirmArgs, confirm};
 use super::output::{OutputArgs, bytes, count, table, time};
 use super::{Endpoint, Result};
 
@@ -17,6 +18,7 @@ use super::{Endpoint, Result};
 Examples:
   millrace backup take
   millrace backup list
+  millrace backup prune --keep 7                     removes all but the seven newest
   millrace restore --from file:///mnt/backups --data-dir ./restored")]
 pub(super) struct BackupArgs {
     #[command(subcommand)]
@@ -35,6 +37,37 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Remove all backups but the newest, and what only they held.
+    Prune {
+        /// How many stay.
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        keep: u32,
+        /// Only tell what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+#[derive(Serialize)]
+struct PruneView {
+    removed: Vec<String>,
+    objects: u64,
+    bytes: u64,
+    kept: u64,
+    dry_run: bool,
+}
+
+impl PruneView {
+    fn text(&self) -> String {
+        let (removed, kept) = (count(self.removed.len() as u64), count(self.kept));
+        let (objects, size) = (count(self.objects), bytes(self.bytes));
+        let done = if self.dry_run { "would remove" } else { "removed" };
+        format!("{done} {removed} backups with {objects} objects, {size}; {kept} backups are left")
+    }
 }
 
 #[derive(Serialize)]
@@ -64,6 +97,14 @@ pub(super) async fn run(args: BackupArgs, endpoint: &Endpoint) -> Result<()> {
                 [backup.id.clone(), time(backup.created_at_ms), count(backup.files), bytes(backup.bytes)]
             };
             output.write(&backups, |backups| table(["ID", "TAKEN", "FILES", "SIZE"], backups.iter().map(row)))
+        }
+        Command::Prune { keep, dry_run, confirm: flags, output } => {
+            if !dry_run {
+                confirm(flags, &format!("remove all backups but the newest {keep}"))?;
+            }
+            let pruned = admin.prune_backups(PruneBackupsRequest { keep, dry_run }).await?;
+            let PruneBackupsResponse { removed, objects, bytes, kept } = pruned;
+            output.write(&PruneView { removed, objects, bytes, kept, dry_run }, PruneView::text)
         }
     }
 }

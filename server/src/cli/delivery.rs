@@ -6,7 +6,7 @@ use millrace_client::proto::{Delivery, DeliveryTotals};
 use serde::Serialize;
 
 use super::confirm::{ConfirmArgs, confirm};
-use super::output::{OutputArgs, bytes, count, facts, table, time};
+use super::output::{NamedArgs, OutputArgs, bytes, count, facts, table, time};
 use super::{Endpoint, Result};
 
 /// Show and steer deliveries: workers that carry a stream into a table, each record once.
@@ -31,13 +31,13 @@ enum Command {
         output: OutputArgs,
     },
     /// Show a delivery: declaration, position, totals, last error.
-    Describe(Named),
+    Describe(NamedArgs),
     /// Commit all that was acknowledged before now; returns when it is committed.
-    Flush(Named),
+    Flush(NamedArgs),
     /// Stop after the batch in flight; the position is kept.
-    Pause(Named),
+    Pause(NamedArgs),
     /// Go on where the delivery was paused.
-    Resume(Named),
+    Resume(NamedArgs),
     /// Remove a delivery and its position; what it delivered stays.
     Delete {
         /// The delivery's name.
@@ -45,14 +45,6 @@ enum Command {
         #[command(flatten)]
         confirm: ConfirmArgs,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct Named {
-    /// The delivery's name.
-    name: String,
-    #[command(flatten)]
-    output: OutputArgs,
 }
 
 pub(super) async fn run(args: DeliveryArgs, endpoint: &Endpoint) -> Result<()> {
@@ -66,10 +58,10 @@ pub(super) async fn run(args: DeliveryArgs, endpoint: &Endpoint) -> Result<()> {
             confirm(flags, &format!("delete delivery {name} and its position"))?;
             return Ok(admin.delete_delivery(&name).await?);
         }
-        Command::Describe(Named { name, output }) => (admin.describe_delivery(&name).await?, output),
-        Command::Flush(Named { name, output }) => (admin.flush_delivery(&name).await?, output),
-        Command::Pause(Named { name, output }) => (admin.pause_delivery(&name).await?, output),
-        Command::Resume(Named { name, output }) => (admin.resume_delivery(&name).await?, output),
+        Command::Describe(NamedArgs { name, output }) => (admin.describe_delivery(&name).await?, output),
+        Command::Flush(NamedArgs { name, output }) => (admin.flush_delivery(&name).await?, output),
+        Command::Pause(NamedArgs { name, output }) => (admin.pause_delivery(&name).await?, output),
+        Command::Resume(NamedArgs { name, output }) => (admin.resume_delivery(&name).await?, output),
     };
     output.write(&DeliveryView::of(delivery), described)
 }
@@ -125,12 +117,14 @@ pub(super) struct TotalsView {
     bytes_in: u64,
     bytes_out: u64,
     lost: u64,
+    replayed: u64,
 }
 
 impl From<DeliveryTotals> for TotalsView {
     fn from(totals: DeliveryTotals) -> Self {
-        let DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost } = totals;
-        Self { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost }
+        let DeliveryTotals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed } =
+            totals;
+        Self { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed }
     }
 }
 
@@ -146,6 +140,7 @@ impl TotalsView {
             ("bytes in", bytes(self.bytes_in)),
             ("bytes out", bytes(self.bytes_out)),
             ("lost", count(self.lost)),
+            ("replayed", count(self.replayed)),
         ])
     }
 }

@@ -88,6 +88,9 @@ impl From<millrace_client::Error> for Failure {
             _ if unreachable => Some(
                 "is the server running? start it with `millrace serve`, or name it by --endpoint or MILLRACE_ENDPOINT",
             ),
+            Kind::Denied if error.reason() == Some("UNAUTHENTICATED") => {
+                Some("give a principal's token in MILLRACE_TOKEN; `millrace principal --help` says how to make one")
+            }
             Kind::Unsupported => {
                 Some("the server does not know this call; compare its version with `millrace --version`")
             }

@@ -14,12 +14,14 @@ mod tail;
 mod group;
 mod transform;
 mod delivery;
+mod replay;
 mod table;
 mod sql;
 mod verify;
 mod shards;
 mod log;
 mod backup;
+mod principal;
 mod restore;
 mod doctor;
 mod completions;
@@ -68,12 +70,14 @@ enum Command {
     Group(group::GroupArgs),
     Transform(transform::TransformArgs),
     Delivery(delivery::DeliveryArgs),
+    Replay(replay::ReplayArgs),
     Table(table::TableArgs),
     Sql(sql::SqlArgs),
     Verify(verify::VerifyArgs),
     Shards(shards::ShardsArgs),
     Log(log::LogArgs),
     Backup(backup::BackupArgs),
+    Principal(principal::PrincipalArgs),
     Restore(restore::RestoreArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -107,12 +111,14 @@ impl Command {
             Self::Group(args) => group::run(args, endpoint).await,
             Self::Transform(args) => transform::run(args, endpoint).await,
             Self::Delivery(args) => delivery::run(args, endpoint).await,
+            Self::Replay(args) => replay::run(args, endpoint).await,
             Self::Table(args) => table::run(args, endpoint).await,
             Self::Sql(args) => sql::run(args, endpoint).await,
             Self::Verify(args) => verify::run(args, endpoint).await,
             Self::Shards(args) => shards::run(args),
             Self::Log(args) => log::run(args, endpoint).await,
             Self::Backup(args) => backup::run(args, endpoint).await,
+            Self::Principal(args) => principal::run(args, endpoint).await,
             Self::Restore(args) => restore::run(args).await,
             Self::Doctor(args) => doctor::run(args).await,
             Self::Completions(args) => completions::run(&args),

@@ -27,6 +27,15 @@ pub(super) struct OutputArgs {
     pub(super) output: Format,
 }
 
+/// What most commands about one object take.
+#[derive(Debug, clap::Args)]
+pub(super) struct NamedArgs {
+    /// Its name.
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
 impl OutputArgs {
     /// Writes the value as JSON, or the text that `table` makes of it.
     pub(super) fn write<T: Serialize>(self, value: &T, table: impl FnOnce(&T) -> String) -> Result<()> {

@@ -102,7 +102,8 @@ pub(super) async fn run(args: ServeArgs) -> Result<()> {
 fn print_addresses(running: &serve::Running) {
     let mut out = io::stdout().lock();
     // A closed stdout leaves nobody to tell.
-    let _ = writeln!(out, "gRPC on http://{}\nHTTP on http://{}", running.grpc_addr(), running.http_addr());
+    let scheme = if running.is_tls() { "https" } else { "http" };
+    let _ = writeln!(out, "gRPC on {scheme}://{}\nHTTP on {scheme}://{}", running.grpc_addr(), running.http_addr());
     let _ = out.flush();
 }
 

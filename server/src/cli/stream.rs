@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::confirm::{ConfirmArgs, confirm};
 use super::limit::Limit;
-use super::output::{OutputArgs, bytes, bytes_per_second, count, duration, facts, records_per_second, table, time};
+use super::output::{
+    NamedArgs, OutputArgs, bytes, bytes_per_second, count, duration, facts, records_per_second, table, time,
+};
 use super::reshard::{self, MergeArgs, ModeArg, ShardView, SplitArgs};
 use super::stream_keys::{EncryptionView, RewrapView, rewrapped_text};
 use super::{Endpoint, Failure, Result};
@@ -23,6 +25,7 @@ Examples:
   millrace stream update flights --stored-size-max 20GiB
   millrace stream update flights --encryption on
   millrace stream rotate-key flights
+  millrace stream shred flights                          nobody can read what was encrypted any more
   millrace stream update flights --shards 4              reshards while puts, reads and deliveries go on
   millrace stream update flights --mode on-demand        the load decides the number of shards
   millrace stream split flights 0
@@ -57,12 +60,7 @@ enum Command {
         output: OutputArgs,
     },
     /// Show a stream with its shards.
-    Describe {
-        /// The stream's name.
-        name: String,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    Describe(NamedArgs),
     /// Change a stream; what is not named stays.
     #[command(arg_required_else_help = true)]
     Update {
@@ -84,9 +82,17 @@ enum Command {
     /// Give an encrypted stream a new data key.
     ///
     /// New records are sealed with it; older ones stay readable. Keys that no readable record needs any more are destroyed.
-    RotateKey {
+    RotateKey(NamedArgs),
+    /// Destroy the data keys of a stream, and keep the stream.
+    ///
+    /// No record that was encrypted can be read again, from this server or from a copy of its log: reads fail and tell where
+    /// they may go on. Where the stream is encrypted, new records get a new key. Not reached: records stored before
+    /// encryption was switched on, tables and exports, and backups, which hold the wrapped keys.
+    Shred {
         /// The stream's name.
         name: String,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -175,7 +181,7 @@ pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
             let streams: Vec<_> = admin.list_streams().await?.into_iter().map(StreamView::of).collect();
             output.write(&streams, |streams| listed(streams))
         }
-        Command::Describe { name, output } => {
+        Command::Describe(NamedArgs { name, output }) => {
             output.write(&StreamView::of(admin.describe_stream(&name).await?), described)
         }
         Command::Update { name, shards, mode, settings, output } => {
@@ -186,8 +192,17 @@ pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
             }
             output.write(&StreamView::of(stream), described)
         }
-        Command::RotateKey { name, output } => {
+        Command::RotateKey(NamedArgs { name, output }) => {
             output.write(&StreamView::of(admin.rotate_stream_key(&name).await?), described)
+        }
+        Command::Shred { name, confirm: flags, output } => {
+            confirm(
+                flags,
+                &format!(
+                    "destroy the data keys of stream {name}, so that none of its encrypted records can be read again"
+                ),
+            )?;
+            output.write(&StreamView::of(admin.shred_stream(&name).await?), described)
         }
         Command::RewrapKeys { output } => {
             let rewrapped = RewrapView::of(admin.rewrap_stream_keys().await?);

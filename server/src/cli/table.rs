@@ -4,7 +4,7 @@ use clap::Subcommand;
 use millrace_client::proto::Table;
 use serde::Serialize;
 
-use super::output::{OutputArgs, bytes, count, facts, table};
+use super::output::{NamedArgs, OutputArgs, bytes, count, facts, table};
 use super::{Endpoint, Result};
 
 /// Show tables.
@@ -25,13 +25,8 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Show a table with its columns.
-    Describe {
-        /// The table's name: NAME, in the namespace "default", or NAMESPACE.NAME.
-        name: String,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
+    /// Show a table with its columns: NAME, in the namespace "default", or NAMESPACE.NAME.
+    Describe(NamedArgs),
 }
 
 pub(super) async fn run(args: TableArgs, endpoint: &Endpoint) -> Result<()> {
@@ -41,7 +36,7 @@ pub(super) async fn run(args: TableArgs, endpoint: &Endpoint) -> Result<()> {
             let tables: Vec<_> = admin.list_tables().await?.into_iter().map(TableView::of).collect();
             output.write(&tables, |tables| listed(tables))
         }
-        Command::Describe { name, output } => {
+        Command::Describe(NamedArgs { name, output }) => {
             output.write(&TableView::of(admin.describe_table(&name).await?), described)
         }
     }

@@ -10,10 +10,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{FutureExt, StreamExt};
-use millrace_client::{Position, Record};
+use millrace_client::{Position, Record, Skipped, Subscription};
 use serde::Serialize;
 
-use super::output::{Format, OutputArgs};
+use super::output::{Format, OutputArgs, remark};
 use super::{Endpoint, Result};
 
 /// Print a stream's records as they come, until interrupted.
@@ -44,6 +44,10 @@ pub(super) struct TailArgs {
     /// Read under this name, on an out quota of its own.
     #[arg(long, value_name = "NAME", conflicts_with = "group")]
     consumer: Option<String>,
+    /// Go on past records that nobody can read, because the disk lost them or their data key was destroyed, and tell about
+    /// it. Otherwise the first of them ends the command.
+    #[arg(long)]
+    skip_unreadable: bool,
     /// Only this shard; otherwise all, in no order between them.
     #[arg(long)]
     shard: Option<u32>,
@@ -102,13 +106,16 @@ pub(super) async fn run(args: TailArgs, endpoint: &Endpoint) -> Result<()> {
     if let Some(group) = &args.group {
         return member::run(&args, group, endpoint).await;
     }
-    let consumer = endpoint.client()?.consumer().named(args.consumer.as_deref().unwrap_or_default());
+    let mut consumer = endpoint.client()?.consumer().named(args.consumer.as_deref().unwrap_or_default());
+    if args.skip_unreadable {
+        consumer = consumer.skipping_unreadable();
+    }
     let From(position) = args.from;
     let mut records = match args.shard {
         Some(shard) => consumer.subscribe_shard(&args.stream, shard, position).await?,
         None => consumer.subscribe(&args.stream, position).await?,
     };
-    let mut out = Printer::new(&args);
+    let (mut out, mut told) = (Printer::new(&args), 0);
     while out.left > 0 {
         let Some(record) = records.next().await? else { break };
         out.print(record)?;
@@ -118,8 +125,20 @@ pub(super) async fn run(args: TailArgs, endpoint: &Endpoint) -> Result<()> {
             out.print(record?)?;
         }
         out.flush()?;
+        told = tell_skipped(&records, told);
     }
     Ok(())
+}
+
+/// Tells what was passed by since so many places were told; gives how many are told now.
+fn tell_skipped(records: &Subscription, told: u64) -> u64 {
+    let Some(skipped) = records.skipped().filter(|skipped| skipped.count > told) else { return told };
+    let Skipped { count, last } = skipped;
+    match count - told {
+        1 => remark(format!("passed by: {last}")),
+        more => remark(format!("passed by at {more} places, the last: {last}")),
+    }
+    *count
 }
 
 /// Writes records until as many are written as were asked for.

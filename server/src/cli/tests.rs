@@ -39,6 +39,10 @@ fn what_the_manual_shows_parses() {
         "millrace verify flights --endpoint http://h:1 --output json",
         "millrace shards calc --records-per-second 5000 --record-size 1KiB --consumers 3",
         "millrace doctor --data-dir /tmp/data --store-url file:///tmp/lake -o json",
+        "millrace principal create ann --in-bytes-per-second 5MiB --delay",
+        "millrace principal grant ann put,get stream/x-*",
+        "millrace principal rotate ann --overlap 1h -o json",
+        "millrace principal delete ann --yes --token AKMR.x",
         "millrace completions zsh",
     ] {
         if let Err(error) = parse(line) {

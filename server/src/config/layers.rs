@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Settings;
 
 /// What is not a setting but belongs to the client or to this file's own flag.
-const OTHER_NAMES: [&str; 2] = ["MILLRACE_ENDPOINT", "MILLRACE_CONFIG"];
+const OTHER_NAMES: [&str; 4] = ["MILLRACE_ENDPOINT", "MILLRACE_TOKEN", "MILLRACE_CA_FILE", "MILLRACE_CONFIG"];
 
 /// Names that AWS tools use too; `MILLRACE_STORE_*` goes before them.
 const AWS_NAMES: [(&str, &str); 3] = [

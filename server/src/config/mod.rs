@@ -12,11 +12,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::aws::{AwsSettings, KinesisSettings};
+use crate::auth::{AuditSettings, AuthMode, PrincipalSettings, SigV4Settings};
 use crate::delivery::DeliverySettings;
 use crate::disk::DiskSettings;
 use crate::encryption::EncryptionSettings;
 use crate::groups::GroupSettings;
 use crate::query::QuerySettings;
+use crate::serve::{HttpSettings, TlsSettings};
 use crate::streams::StreamSettings;
 use crate::transform::TransformSettings;
 
@@ -32,8 +35,12 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where gRPC listens; port 0 takes a free one.
     pub grpc_listen: SocketAddr,
-    /// Where `/healthz`, `/readyz` and `/metrics` are served; port 0 takes a free one.
+    /// Where `/healthz`, `/readyz`, `/metrics` and the AWS protocols are served; port 0 takes a free one.
     pub http_listen: SocketAddr,
+    /// Whether callers are authenticated.
+    pub auth: AuthMode,
+    /// Whether ports may be open to other machines although auth is off.
+    pub auth_off_anywhere: bool,
     /// The most gRPC connections at a time; one more is refused.
     pub connections_max: u32,
     /// The most time that calls in flight get to finish at shutdown.
@@ -43,6 +50,16 @@ pub struct Settings {
     pub failpoint: String,
     /// The process's own log lines.
     pub logging: LoggingSettings,
+    /// The HTTP port.
+    pub http: HttpSettings,
+    /// TLS of both ports.
+    pub tls: TlsSettings,
+    /// Principals and their limits.
+    pub principals: PrincipalSettings,
+    /// What Signature V4 must keep to.
+    pub sigv4: SigV4Settings,
+    /// The audit log.
+    pub audit: AuditSettings,
     /// The disk that the data folder lies on, and when it counts as full.
     pub disk: DiskSettings,
     /// The object store that tables and exports lie in.
@@ -63,6 +80,10 @@ pub struct Settings {
     pub delivery: DeliverySettings,
     /// SQL and its limits.
     pub query: QuerySettings,
+    /// The AWS protocols.
+    pub aws: AwsSettings,
+    /// Limits of Kinesis that streams do not have themselves.
+    pub kinesis: KinesisSettings,
 }
 
 impl Default for Settings {
@@ -71,10 +92,17 @@ impl Default for Settings {
             data_dir: PathBuf::from("millrace-data"),
             grpc_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
             http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
+            auth: AuthMode::default(),
+            auth_off_anywhere: false,
             connections_max: 4096,
             drain_timeout: Duration::from_secs(20),
             failpoint: String::new(),
             logging: LoggingSettings::default(),
+            http: HttpSettings::default(),
+            tls: TlsSettings::default(),
+            principals: PrincipalSettings::default(),
+            sigv4: SigV4Settings::default(),
+            audit: AuditSettings::default(),
             disk: DiskSettings::default(),
             store: StoreOptions::default(),
             backup: BackupOptions::default(),
@@ -85,6 +113,8 @@ impl Default for Settings {
             transform: TransformSettings::default(),
             delivery: DeliverySettings::default(),
             query: QuerySettings::default(),
+            aws: AwsSettings::default(),
+            kinesis: KinesisSettings::default(),
         }
     }
 }

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_storage::catalog::{self, TableName};
-use millrace_storage::lake::prefix::Prefix;
 use millrace_storage::log::ShardKey;
 use millrace_storage::meta::keys;
 use millrace_storage::meta::keys::batch;
@@ -19,7 +18,7 @@ use millrace_storage::time::Timestamp;
 
 use super::entry::Entry;
 use super::pipeline::Pipeline;
-use super::spec::{DeliverySpec, ModeSpec, QuotaSpec, RateSpec, Size, StreamSpec, TableSpec, to_toml};
+use super::spec::{DeliverySpec, ModeSpec, QuotaSpec, RateSpec, Size, StartSpec, StreamSpec, TableSpec, to_toml};
 use super::{Deliveries, not_found, table_name};
 use crate::error::{Error, Result};
 use crate::streams::{self, StreamMode, StreamName, StreamOptions};
@@ -70,6 +69,55 @@ struct Plan {
     deliveries: Vec<(DeliverySpec, Change)>,
 }
 
+/// What applying is about to do to one object, for whoever says whether the caller may.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked<'a> {
+    /// A stream.
+    Stream {
+        /// Its name.
+        name: &'a str,
+        /// What is to be done to it.
+        action: Action,
+    },
+    /// A table.
+    Table {
+        /// Its namespace.
+        namespace: &'a str,
+        /// Its name there.
+        name: &'a str,
+        /// What is to be done to it.
+        action: Action,
+    },
+    /// A delivery.
+    Delivery {
+        /// Its name.
+        name: &'a str,
+        /// What is to be done to it.
+        action: Action,
+        /// The stream that it reads.
+        stream: &'a str,
+        /// The table that it writes to, by namespace and name, where it writes to one.
+        table: Option<(&'a str, &'a str)>,
+    },
+}
+
+impl Plan {
+    fn ask(&self, allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync)) -> Result<()> {
+        for (name, _, Change { action, .. }) in &self.streams {
+            allow(Asked::Stream { name: name.as_str(), action: *action })?;
+        }
+        for (name, _, Change { action, .. }) in &self.tables {
+            allow(Asked::Table { namespace: name.namespace(), name: name.name(), action: *action })?;
+        }
+        for (spec, Change { action, .. }) in &self.deliveries {
+            let table = spec.table_name().map(table_name).transpose()?;
+            let table = table.as_ref().map(|table| (table.namespace(), table.name()));
+            allow(Asked::Delivery { name: &spec.name, action: *action, stream: &spec.stream, table })?;
+        }
+        Ok(())
+    }
+}
+
 impl Deliveries {
     /// Makes streams, tables and deliveries what a pipeline file declares, and says what changed; with `dry_run`, what
     /// would change.
@@ -77,9 +125,24 @@ impl Deliveries {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] with object, field, value and limit, before anything is changed.
     pub async fn apply(&self, pipeline_toml: &str, dry_run: bool) -> Result<Vec<Change>> {
+        self.apply_allowed(pipeline_toml, dry_run, &|_| Ok(())).await
+    }
+
+    /// As [`Self::apply`], where `allow` lets each object pass that would be touched or shown. Nothing is changed or told
+    /// before it let all of them.
+    ///
+    /// # Errors
+    /// As [`Self::apply`], and what `allow` says.
+    pub async fn apply_allowed(
+        &self,
+        pipeline_toml: &str,
+        dry_run: bool,
+        allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync),
+    ) -> Result<Vec<Change>> {
         let pipeline = Pipeline::parse(pipeline_toml)?;
         let _turn = self.inner.changes.lock().await;
         let plan = self.plan(&pipeline).await?;
+        plan.ask(allow)?;
         if !dry_run {
             self.carry_out(&plan).await?;
         }
@@ -151,9 +214,6 @@ impl Deliveries {
         let name: StreamName = spec.stream.parse().map_err(|error: Error| spec.invalid("stream", error))?;
         if !streams.contains(name.as_str()) {
             self.parts().streams.get(&name).map_err(|error| spec.invalid("stream", error))?;
-        }
-        if let Some(prefix) = &spec.prefix {
-            prefix.parse::<Prefix>().map_err(|error| spec.invalid("prefix", error))?;
         }
         let before = self.entry(&spec.name).ok().map(|entry| entry.declared().spec.clone());
         if let Some(before) = &before {
@@ -231,11 +291,12 @@ impl Deliveries {
         let delivery_key = DeliveryKey { name: spec.name.clone() };
         let checkpoint_key = CheckpointKey { delivery: spec.name.clone() };
         let before = keys::get(meta, &checkpoint_key).await?;
-        let starts: Vec<_> =
-            declared.shards().into_iter().map(|key| (key, self.parts().log.offsets(key).start)).collect();
         let checkpoint = match &before {
-            Some(before) => begin_again(&before.value, declared.stream.id().0, &starts),
-            None => self.begin(spec, &declared, &starts).await?,
+            Some(before) => {
+                let starts = declared.shards().into_iter().map(|key| (key, self.parts().log.offsets(key).start));
+                begin_again(&before.value, declared.stream.id().0, &starts.collect::<Vec<_>>())
+            }
+            None => self.begin(spec, &declared).await?,
         };
         let table = declared.table.as_ref().map(|table| table.name.to_string()).unwrap_or_default();
         let value = DeliveryValue {
@@ -257,14 +318,19 @@ impl Deliveries {
         Ok(())
     }
 
-    /// The position of a new delivery: the oldest record that the stream keeps. Its batches are numbered on from those of
-    /// a namesake, so that no object is ever overwritten.
-    async fn begin(
-        &self,
-        spec: &DeliverySpec,
-        declared: &super::declared::Declared,
-        starts: &[(ShardKey, millrace_storage::log::Offset)],
-    ) -> Result<CheckpointValue> {
+    /// The position of a new delivery: where it says that it begins. Its batches are numbered on from those of a namesake,
+    /// so that no object is ever overwritten.
+    async fn begin(&self, spec: &DeliverySpec, declared: &super::declared::Declared) -> Result<CheckpointValue> {
+        let log = &self.parts().log;
+        let mut offsets = BTreeMap::new();
+        for key in declared.shards() {
+            let start = match spec.start.unwrap_or(StartSpec::TrimHorizon) {
+                StartSpec::TrimHorizon => log.offsets(key).start,
+                StartSpec::Latest => log.offsets(key).end,
+                StartSpec::Time(time) => log.offset_at(key, time).await?,
+            };
+            offsets.insert(key.shard.0, start.0);
+        }
         let last = match &declared.table {
             Some(table) => {
                 let loaded = self.parts().catalog.load(&table.name).await?;
@@ -275,11 +341,11 @@ impl Deliveries {
                 ledger.last().map_or(0, |(key, _)| key.batch)
             }
         };
-        let offsets = starts.iter().map(|(key, start)| (key.shard.0, start.0)).collect();
         Ok(CheckpointValue {
             next_batch: last + 1,
             first_batch: last + 1,
             stream_id: declared.stream.id().0,
+            first_offsets: offsets.clone(),
             offsets,
             totals: None,
             last_commit_at_ms: 0,
@@ -295,6 +361,10 @@ impl Deliveries {
     pub async fn delete(&self, name: &str) -> Result<()> {
         let _turn = self.inner.changes.lock().await;
         let entry = self.entry(name)?;
+        if self.has_open_rebuild(name).await? {
+            let words = format_args!("delivery {name} has a rebuild that is not ended; delete it afterwards");
+            return Err(Error::new(crate::error::Kind::FailedPrecondition, words));
+        }
         let was_running = entry.wanted.borrow().running;
         entry.wanted.send_modify(|wanted| wanted.running = false);
         let mut progress = entry.progress.clone();
@@ -348,6 +418,7 @@ fn begin_again(
         next_batch: before.next_batch,
         first_batch: before.next_batch,
         stream_id,
+        first_offsets: offsets.clone(),
         offsets,
         totals: None,
         last_commit_at_ms: 0,

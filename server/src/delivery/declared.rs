@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use millrace_storage::catalog::TableName;
+use millrace_storage::lake::schema::ARRIVAL_TIME;
 use millrace_storage::log::ShardKey;
 use millrace_storage::meta::keys::intent::IntentValue;
 
+use super::layout::Layout;
 use super::spec::{DeliverySpec, TableSpec};
 use crate::error::Result;
 use crate::streams::StreamState;
@@ -19,6 +21,8 @@ pub(crate) struct Declared {
     pub(crate) stream: Arc<StreamState>,
     /// For `parquet`: the table and its declaration.
     pub(crate) table: Option<DeclaredTable>,
+    /// Where its objects lie.
+    pub(crate) layout: Arc<Layout>,
 }
 
 /// The table of a delivery.
@@ -28,6 +32,13 @@ pub(crate) struct DeclaredTable {
     pub(crate) name: TableName,
     /// Its declaration.
     pub(crate) spec: TableSpec,
+}
+
+impl DeclaredTable {
+    /// The column that partitions it.
+    pub(crate) fn time_column(&self) -> String {
+        self.spec.time.as_ref().map_or(ARRIVAL_TIME, |time| &time.field).to_owned()
+    }
 }
 
 impl Declared {
@@ -44,6 +55,8 @@ impl Declared {
             }
             None => None,
         };
-        Ok(Self { spec: DeliverySpec::from_toml(&intent.spec_toml)?, table, ..self.clone() })
+        let spec = DeliverySpec::from_toml(&intent.spec_toml)?;
+        let layout = Arc::new(Layout::of(&spec)?);
+        Ok(Self { spec, table, layout, ..self.clone() })
     }
 }

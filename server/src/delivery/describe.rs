@@ -58,6 +58,21 @@ pub struct DescribedShard {
     pub next: Offset,
 }
 
+/// What a replay did.
+#[derive(Debug, Clone)]
+pub struct Replayed {
+    /// Outputs that were taken up again.
+    pub replayed: u64,
+    /// What became rows or lines.
+    pub rows: u64,
+    /// What was set aside once more.
+    pub set_aside: u64,
+    /// What a transform dropped.
+    pub dropped: u64,
+    /// The delivery after it.
+    pub delivery: Described,
+}
+
 impl Deliveries {
     /// All deliveries, by name.
     #[must_use]

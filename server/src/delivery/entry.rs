@@ -33,8 +33,13 @@ impl Entry {
         running: bool,
         stop: CancellationToken,
     ) -> Self {
-        let wanted =
-            Wanted { running, declared: Arc::new(declared), flush: Default::default(), convert: Default::default() };
+        let wanted = Wanted {
+            running,
+            declared: Arc::new(declared),
+            flush: Default::default(),
+            convert: Default::default(),
+            replay: Default::default(),
+        };
         let (wanted, wanted_receiver) = watch::channel(wanted);
         let (progress_sender, progress) = watch::channel(Progress::default());
         let retry = Retry {
@@ -96,6 +101,7 @@ impl Entry {
             state,
             freshness_seconds: progress.oldest_at.map_or(0.0, age),
             buffered_bytes: i64::try_from(progress.buffered_bytes).unwrap_or(i64::MAX),
+            open_partitions: i64::try_from(progress.open_partitions).unwrap_or(i64::MAX),
             lag: lag.collect(),
         }
     }

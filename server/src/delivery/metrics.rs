@@ -22,10 +22,12 @@ pub(crate) struct DeliveryMetrics {
     set_aside: IntCounterVec,
     dropped: IntCounterVec,
     lost: IntCounterVec,
+    replayed: IntCounterVec,
     batches: IntCounterVec,
     files: IntCounterVec,
     bytes_out: IntCounterVec,
     retries: IntCounterVec,
+    partition_cuts: IntCounterVec,
     pub(crate) commit_seconds: Histogram,
     pub(crate) convert_seconds: Histogram,
     sampled: Sampled,
@@ -40,10 +42,12 @@ pub(crate) struct WorkerMetrics {
     pub(crate) rows: IntCounter,
     pub(crate) dropped: IntCounter,
     pub(crate) lost: IntCounter,
+    pub(crate) replayed: IntCounter,
     pub(crate) batches: IntCounter,
     pub(crate) files: IntCounter,
     pub(crate) bytes_out: IntCounter,
     pub(crate) retries: IntCounter,
+    pub(crate) partition_cuts: IntCounter,
     pub(crate) commit_seconds: Histogram,
     pub(crate) convert_seconds: Histogram,
     set_aside: IntCounterVec,
@@ -59,6 +63,7 @@ pub(crate) struct Sample {
     /// The age of the oldest record that is not committed; zero where all are.
     pub(crate) freshness_seconds: f64,
     pub(crate) buffered_bytes: i64,
+    pub(crate) open_partitions: i64,
     /// By shard, how many records are not committed.
     pub(crate) lag: Vec<(u32, i64)>,
 }
@@ -76,6 +81,7 @@ struct Sampled {
     state: IntGaugeVec,
     freshness: GaugeVec,
     buffered: IntGaugeVec,
+    partitions: IntGaugeVec,
     lag: IntGaugeVec,
     memory: IntGauge,
 }
@@ -108,10 +114,18 @@ impl DeliveryMetrics {
                 "millrace_delivery_lost_records_total",
                 "Records that were trimmed from the log before the delivery had read them.",
             ),
+            replayed: by_delivery(
+                "millrace_delivery_replayed_total",
+                "Outputs that were set aside before and taken up again.",
+            ),
             batches: by_delivery("millrace_delivery_batches_total", "Batches that were committed."),
             files: by_delivery("millrace_delivery_files_total", "Data files that were committed."),
             bytes_out: by_delivery("millrace_delivery_out_bytes_total", "Bytes of the data files that were committed."),
             retries: by_delivery("millrace_delivery_retries_total", "Failed attempts of a step that is tried again."),
+            partition_cuts: by_delivery(
+                "millrace_delivery_partition_cuts_total",
+                "Batches that were cut early because their records were in `partitions_max` partitions.",
+            ),
             commit_seconds: metrics
                 .latency("millrace_delivery_commit_seconds", "From the cut of a batch to its commit."),
             convert_seconds: metrics
@@ -134,10 +148,12 @@ impl DeliveryMetrics {
             &self.rows,
             &self.dropped,
             &self.lost,
+            &self.replayed,
             &self.batches,
             &self.files,
             &self.bytes_out,
             &self.retries,
+            &self.partition_cuts,
         ];
         for counters in by_delivery {
             // A label that was never used is not there to be removed.
@@ -164,10 +180,12 @@ impl DeliveryMetrics {
             rows: of(&self.rows),
             dropped: of(&self.dropped),
             lost: of(&self.lost),
+            replayed: of(&self.replayed),
             batches: of(&self.batches),
             files: of(&self.files),
             bytes_out: of(&self.bytes_out),
             retries: of(&self.retries),
+            partition_cuts: of(&self.partition_cuts),
             commit_seconds: self.commit_seconds.clone(),
             convert_seconds: self.convert_seconds.clone(),
             set_aside: self.set_aside.clone(),
@@ -201,10 +219,19 @@ impl Sampled {
                 "Bytes of records that are held for the next batches.",
                 &["delivery"],
             ),
+            partitions: gauges(
+                "millrace_delivery_open_partitions",
+                "Partitions of the records that are held for the next batch: the files that it will be.",
+                &["delivery"],
+            ),
             lag: gauges("millrace_delivery_lag_records", "Records that are not committed.", &["delivery", "shard"]),
             memory: IntGauge::new("millrace_delivery_memory_bytes", "Memory that all deliveries hold of their budget.")
                 .expect(expected),
         }
+    }
+
+    fn parts(&self) -> [&dyn Collector; 6] {
+        [&self.state, &self.freshness, &self.buffered, &self.partitions, &self.lag, &self.memory]
     }
 
     fn refresh(&self) {
@@ -212,6 +239,7 @@ impl Sampled {
         self.state.reset();
         self.freshness.reset();
         self.buffered.reset();
+        self.partitions.reset();
         self.lag.reset();
         let (samples, memory) = source.map(|source| source.samples()).unwrap_or_default();
         self.memory.set(memory);
@@ -220,6 +248,7 @@ impl Sampled {
             self.state.with_label_values(&[delivery]).set(sample.state);
             self.freshness.with_label_values(&[delivery]).set(sample.freshness_seconds);
             self.buffered.with_label_values(&[delivery]).set(sample.buffered_bytes);
+            self.partitions.with_label_values(&[delivery]).set(sample.open_partitions);
             for (index, (shard, lag)) in sample.lag.into_iter().enumerate() {
                 let shard = if index < LAG_SHARDS_MAX { shard.to_string() } else { "other".to_owned() };
                 self.lag.with_label_values(&[delivery, &shard]).add(lag);
@@ -230,14 +259,12 @@ impl Sampled {
 
 impl Collector for Sampled {
     fn desc(&self) -> Vec<&Desc> {
-        let parts: [&dyn Collector; 5] = [&self.state, &self.freshness, &self.buffered, &self.lag, &self.memory];
-        parts.into_iter().flat_map(Collector::desc).collect()
+        self.parts().into_iter().flat_map(Collector::desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         self.refresh();
-        let parts: [&dyn Collector; 5] = [&self.state, &self.freshness, &self.buffered, &self.lag, &self.memory];
-        parts.into_iter().flat_map(Collector::collect).collect()
+        self.parts().into_iter().flat_map(Collector::collect).collect()
     }
 }
 

@@ -11,6 +11,7 @@
 mod settings;
 mod spec;
 mod pipeline;
+mod layout;
 mod declared;
 mod table_spec;
 mod apply;
@@ -20,18 +21,22 @@ mod worker;
 mod entry;
 mod describe;
 mod tail;
+mod ledger;
+mod rebuild;
 mod verify;
 mod modules;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Action, Change};
-pub use describe::{Described, DescribedShard, State};
+pub use apply::{Action, Asked, Change};
+pub use describe::{Described, DescribedShard, Replayed, State};
+pub use ledger::LedgerObject;
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
+pub use rebuild::{RebuildRequest, Rebuilt};
 pub use settings::{CorruptBlocks, DeliverySettings, MEMORY_BYTES_MIN};
 pub use spec::{
-    BUFFER_INTERVAL_MAX, BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, ColumnSpec, Compression, DeliverySpec, Format, QuotaSpec,
-    RateSpec, SchemaPolicy, StreamSpec, TableSpec, TimeSpec,
+    BUFFER_INTERVAL_MAX, BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, BackupSpec, ColumnSpec, Compression, DeliverySpec, Format,
+    QuotaSpec, RateSpec, SchemaPolicy, StartSpec, StreamSpec, TableSpec, TimeSpec,
 };
 pub use tail::{Ends, Mark, Tail, TailError, TailPart};
 pub use verify::{Verified, VerifiedShard};
@@ -51,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 use self::budget::Budget;
 use self::declared::{Declared, DeclaredTable};
 use self::entry::Entry;
+use self::layout::Layout;
 use self::metrics::{DeliveryMetrics, Sample, Samples, WorkerMetrics};
 use self::worker::{Offsets, Reader, raise, reached};
 use crate::error::{Error, Kind, Result};
@@ -70,6 +76,8 @@ struct Inner {
     entries: RwLock<BTreeMap<String, Arc<Entry>>>,
     /// One change of declarations at a time.
     changes: tokio::sync::Mutex<()>,
+    /// One rebuild at a time.
+    rebuilds: tokio::sync::Mutex<()>,
     stop: CancellationToken,
 }
 
@@ -90,13 +98,15 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// What reads and converts by one declaration.
-    pub(crate) fn reader(&self, spec: &DeliverySpec, chain: Chain, metrics: WorkerMetrics) -> Reader {
+    pub(crate) fn reader(&self, declared: &Declared, chain: Chain, metrics: WorkerMetrics) -> Reader {
         Reader {
-            delivery: spec.name.clone(),
+            delivery: declared.spec.name.clone(),
             log: Arc::clone(&self.log),
             budget: self.budget.clone(),
             conversions: Arc::clone(&self.conversions),
             chain,
+            layout: Arc::clone(&declared.layout),
+            time_column: declared.table.as_ref().map(DeclaredTable::time_column),
             corrupt_blocks: self.settings.corrupt_blocks,
             metrics,
         }
@@ -148,6 +158,7 @@ impl Deliveries {
             parts,
             entries: RwLock::default(),
             changes: tokio::sync::Mutex::default(),
+            rebuilds: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
         };
         let deliveries = Self { inner: Arc::new(inner) };
@@ -156,6 +167,7 @@ impl Deliveries {
             let declared = deliveries.declared(spec).await?;
             deliveries.start(&key.name, declared, stored.value.state == i32::from(DeliveryState::Running));
         }
+        deliveries.resume_rebuilds().await?;
         let source: Arc<dyn Samples> = Arc::clone(&deliveries.inner) as _;
         deliveries.parts().metrics.sample(Arc::downgrade(&source));
         Ok(deliveries)
@@ -183,6 +195,46 @@ impl Deliveries {
             () = entry.stop.cancelled() => return Err(closing(name)),
         }
         Ok(self.describe_entry(&entry))
+    }
+
+    /// Takes up again what was set aside before the call, by the declaration of now; returns when all of it is committed.
+    /// What fails once more is set aside once more.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]; [`Kind::FailedPrecondition`] where the delivery is paused.
+    pub async fn replay(&self, name: &str) -> Result<Replayed> {
+        let entry = self.entry(name)?;
+        let mut progress = entry.progress.clone();
+        let before = progress.wait_for(|progress| progress.recovered).await.map_err(|_| closing(name))?.clone();
+        let paused =
+            || Error::new(Kind::FailedPrecondition, format_args!("delivery {name} is paused; resume it first"));
+        if !entry.wanted.borrow().running {
+            return Err(paused());
+        }
+        let mut request = 0;
+        entry.wanted.send_modify(|wanted| {
+            let aim = &mut wanted.replay;
+            (aim.request, aim.upto) = (aim.request + 1, aim.upto.max(before.next_batch));
+            request = aim.request;
+        });
+        let mut wanted = entry.wanted.subscribe();
+        let after = tokio::select! {
+            biased;
+            done = progress.wait_for(|progress| progress.replay_answered >= request) => done.map_err(|_| closing(name))?.clone(),
+            _ = wanted.wait_for(|wanted| !wanted.running) => return Err(paused()),
+            () = entry.stop.cancelled() => return Err(closing(name)),
+        };
+        if let Some(failure) = after.replay_failure {
+            return Err(failure);
+        }
+        let (before, after) = (before.replays, after.replays);
+        Ok(Replayed {
+            replayed: after.replayed - before.replayed,
+            rows: after.rows - before.rows,
+            set_aside: after.set_aside - before.set_aside,
+            dropped: after.dropped - before.dropped,
+            delivery: self.describe_entry(&entry),
+        })
     }
 
     /// Stops reading after the batch in flight; the position is kept, also over a restart.
@@ -257,7 +309,8 @@ impl Deliveries {
                 Some(DeclaredTable { name, spec })
             }
         };
-        Ok(Declared { spec, stream, table })
+        let layout = Arc::new(Layout::of(&spec)?);
+        Ok(Declared { spec, stream, table, layout })
     }
 
     /// For each shard the offset that its next record gets: all before it is acknowledged.
@@ -293,7 +346,7 @@ impl From<millrace_storage::catalog::Error> for Error {
             Catalog::NotFound { .. } => Kind::NotFound,
             Catalog::Exists { .. } => Kind::AlreadyExists,
             Catalog::Name { .. } => Kind::Invalid,
-            Catalog::Conflict { .. } | Catalog::Contended { .. } => Kind::Conflict,
+            Catalog::Conflict { .. } | Catalog::Contended { .. } | Catalog::FileGone { .. } => Kind::Conflict,
             Catalog::Schema { .. } => Kind::FailedPrecondition,
             Catalog::Summary { .. } => Kind::DataLoss,
             Catalog::Metadata { .. } => Kind::Unavailable,

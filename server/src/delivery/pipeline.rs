@@ -165,7 +165,23 @@ mod tests {
         check(&delivery("transforms = [{ type = \"newline\", delimiter = \"\" }]"), &["0 bytes", "16"]);
         check(&delivery("destination = \"x\""), &["delivery d", "destination", "parquet"]);
         check(&delivery("format = \"json_lines\"\ntable = \"t\""), &["delivery d", "table", "json_lines"]);
-        check(&delivery("format = \"json_lines\"\ncompression = \"zstd\""), &["delivery d", "compression", "zstd"]);
+        check(&delivery("prefix = \"../x/\""), &["delivery d", "prefix", "would leave"]);
+        check(&delivery("prefix = \"c=!{partitionKeyFromQuery:c}/\""), &["delivery d", "prefix", "no query \"c\""]);
+        check(
+            &delivery("[delivery.partition_keys]\nc = \".c\""),
+            &["delivery d", "partition_keys", "\"c\" is not used"],
+        );
+        check(
+            &delivery("prefix = \"c=!{partitionKeyFromQuery:c}/\"\n[delivery.partition_keys]\nc = \"c\""),
+            &["delivery d", "partition_keys", ".customer.id"],
+        );
+        check(
+            &delivery("error_prefix = \"!{partitionKeyFromQuery:c}/\""),
+            &["delivery d", "error_prefix", "set aside"],
+        );
+        check(&delivery("time_zone = \"Mars\""), &["delivery d", "time_zone", "Mars"]);
+        check(&delivery("partitions_max = 0"), &["delivery d", "partitions_max", "100000"]);
+        check(&delivery("partitions_max = 100001"), &["delivery d", "partitions_max", "100001"]);
         check(&delivery("format = \"json_lines\"\ndestination = \"../x\""), &["delivery d", "destination", "../x"]);
         check(&delivery("row_group_rows = 999"), &["delivery d", "row_group_rows", "999", "1000"]);
         check("[[delivery]]\nname = \"a/b\"\nstream = \"s\"", &["a/b", "name", "128"]);

@@ -19,6 +19,10 @@ pub struct DeliverySettings {
     pub retry_delay_max: Duration,
     /// What becomes of records that the disk lost. Default: hold.
     pub corrupt_blocks: CorruptBlocks,
+    /// How long files that a rebuild replaced are kept for readers of the old snapshot. Until they go, whoever lists the
+    /// folder without the catalog sees both. Default 1 min.
+    #[serde(with = "humantime_serde")]
+    pub replaced_files_kept: Duration,
     /// How long a shutdown waits for batches that are being written. Default 20 s.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
@@ -45,6 +49,7 @@ impl Default for DeliverySettings {
             conversions_max: 0,
             retry_delay_max: Duration::from_secs(30),
             corrupt_blocks: CorruptBlocks::Hold,
+            replaced_files_kept: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(20),
         }
     }

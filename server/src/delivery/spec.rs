@@ -2,13 +2,16 @@
 //!
 //! A spec is kept as its normalised TOML: every field written out, so that two declarations that mean the same are equal.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use millrace_storage::lake::prefix::{DEFAULT_PREFIX, PREFIX_BYTES_MAX};
+use millrace_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::layout::Layout;
 use crate::error::{Error, Result};
 use crate::streams::OverQuota;
 use crate::transform::TransformSpec;
@@ -23,6 +26,9 @@ pub const BUFFER_INTERVAL_MAX: Duration = Duration::from_secs(900);
 pub(super) const NAME_LEN_MAX: usize = 128;
 /// The most steps of a transform chain.
 pub(super) const TRANSFORMS_MAX: usize = 16;
+/// The most partitions that a batch may be let grow to.
+pub(super) const PARTITIONS_MAX: u32 = 100_000;
+const PARTITIONS_DEFAULT: u32 = 10_000;
 /// The fewest rows that a row group may be limited to.
 pub(super) const ROW_GROUP_ROWS_MIN: usize = 1_000;
 /// The most rows of a row group.
@@ -259,6 +265,9 @@ pub struct DeliverySpec {
     /// The folder in the store, for `json_lines`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
+    /// Where it begins when it is new: `trim_horizon` (the default), `latest`, or a time such as `2026-11-23T08:00:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartSpec>,
     /// The transform chain, in order.
     #[serde(default)]
     pub transforms: Vec<TransformSpec>,
@@ -268,18 +277,98 @@ pub struct DeliverySpec {
     /// A batch is written when its first record is so old. 0 s to 900 s, default 60 s.
     #[serde(default = "buffer_interval", with = "humantime_serde")]
     pub buffer_interval: Duration,
-    /// `snappy` (the default), `zstd`, `gzip` or `none` for `parquet`; `none` (the default), `gzip` or `snappy` for `json_lines`.
+    /// `snappy` (the default), `zstd`, `gzip` or `none` for `parquet`; `none` (the default), `gzip`, `zstd` or `snappy` for
+    /// `json_lines`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
-    /// The folders below the destination, for `json_lines`, by each record's arrival time in UTC.
+    /// The folders below the destination, or below a table's `data`: text with `!{…}` expressions of each record's time and
+    /// partition keys. A table goes by its time column, lines by the time of arrival. Default: Hive folders down to the hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// The folders of records that were set aside, below the table or the destination, by their time of arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_prefix: Option<String>,
+    /// The zone of the times in both prefixes, such as `Europe/Berlin`. Default: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// A batch is cut early when its records are in so many partitions. 1 to 100,000, default 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions_max: Option<u32>,
     /// The most rows of a row group, for `parquet`. 1,000 to 10,000,000, default 1,048,576.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_group_rows: Option<usize>,
     /// Whether `parquet` columns get dictionaries. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dictionary: Option<bool>,
+    /// For `!{partitionKeyFromQuery:NAME}` in the prefix: by name, a path into each output, such as `.customer.id`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub partition_keys: BTreeMap<String, String>,
+    /// Where the source records are kept besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSpec>,
+}
+
+/// A `[delivery.backup]`: each batch's source records as lines of JSON with their bytes in base64, for replays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupSpec {
+    /// The folder in the store; `backup/<delivery>` where it is left out.
+    #[serde(default)]
+    pub destination: String,
+    /// The folders below it, by each record's time of arrival. Default: Hive folders down to the hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// `gzip` (the default), `zstd`, `snappy` or `none`.
+    #[serde(default = "gzip")]
+    pub compression: Compression,
+}
+
+const fn gzip() -> Compression {
+    Compression::Gzip
+}
+
+/// Where a new delivery begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartSpec {
+    /// At the oldest record that the stream keeps.
+    TrimHorizon,
+    /// Behind the newest record.
+    Latest,
+    /// At the first record that arrived at or after a time.
+    Time(Timestamp),
+}
+
+impl fmt::Display for StartSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TrimHorizon => f.write_str("trim_horizon"),
+            Self::Latest => f.write_str("latest"),
+            Self::Time(time) => {
+                let time = chrono::DateTime::from_timestamp_millis(time.0).unwrap_or_default();
+                f.write_str(&time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+            }
+        }
+    }
+}
+
+impl Serialize for StartSpec {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StartSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match (text.as_str(), chrono::DateTime::parse_from_rfc3339(&text)) {
+            ("trim_horizon", _) => Ok(Self::TrimHorizon),
+            ("latest", _) => Ok(Self::Latest),
+            (_, Ok(time)) => Ok(Self::Time(Timestamp(time.timestamp_millis()))),
+            _ => Err(serde::de::Error::custom(format!(
+                "the start {text:?} is not \"trim_horizon\", \"latest\" or a time such as \"2026-11-23T08:00:00Z\""
+            ))),
+        }
+    }
 }
 
 /// What a delivery writes.
@@ -317,7 +406,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Snappy => "snappy",
             Self::Zstd => "zstd",
@@ -357,6 +446,12 @@ impl DeliverySpec {
         (self.format == Format::Parquet).then(|| self.table.as_deref().unwrap_or(&self.name))
     }
 
+    /// In how many partitions a batch's records may be.
+    #[must_use]
+    pub fn partitions_max(&self) -> u32 {
+        self.partitions_max.unwrap_or(PARTITIONS_DEFAULT)
+    }
+
     /// Fills in the defaults and checks each field. The error names delivery, field, value and limit.
     pub fn normalised(mut self) -> Result<Self> {
         check_name(&self.name)?;
@@ -372,6 +467,12 @@ impl DeliverySpec {
             Format::Parquet => self.normalise_parquet()?,
             Format::JsonLines => self.normalise_json_lines()?,
         }
+        self.normalise_backup()?;
+        if !(1..=PARTITIONS_MAX).contains(&self.partitions_max()) {
+            let words = format_args!("{} is outside 1 to {PARTITIONS_MAX}", self.partitions_max());
+            return Err(self.invalid("partitions_max", words));
+        }
+        Layout::of(&self)?;
         Ok(self)
     }
 
@@ -390,7 +491,6 @@ impl DeliverySpec {
 
     fn normalise_parquet(&mut self) -> Result<()> {
         self.refuse("destination", self.destination.is_some())?;
-        self.refuse("prefix", self.prefix.is_some())?;
         self.table.get_or_insert_with(|| self.name.clone());
         self.compression.get_or_insert(Compression::Snappy);
         self.dictionary.get_or_insert(true);
@@ -406,21 +506,29 @@ impl DeliverySpec {
         self.refuse("table", self.table.is_some())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;
         self.refuse("dictionary", self.dictionary.is_some())?;
-        let compression = *self.compression.get_or_insert(Compression::None);
-        if compression == Compression::Zstd {
-            let words = "zstd is for parquet; json_lines takes none, gzip or snappy";
-            return Err(self.invalid("compression", words));
-        }
+        self.compression.get_or_insert(Compression::None);
         let destination = self.destination.get_or_insert_with(|| self.name.clone()).clone();
-        let part_is_bad = |part: &str| part.is_empty() || part == "." || part == "..";
-        if destination.len() > PREFIX_BYTES_MAX || destination.split('/').any(part_is_bad) {
-            let words = format_args!("{destination:?} is not a relative folder such as \"exports/flights\"");
-            return Err(self.invalid("destination", words));
+        self.check_folder("destination", &destination)?;
+        self.prefix.get_or_insert_with(|| DEFAULT_PREFIX.to_owned());
+        Ok(())
+    }
+
+    fn normalise_backup(&mut self) -> Result<()> {
+        let Some(mut backup) = self.backup.take() else { return Ok(()) };
+        if backup.destination.is_empty() {
+            backup.destination = format!("backup/{}", self.name);
         }
-        let prefix = self.prefix.get_or_insert_with(|| DEFAULT_PREFIX.to_owned());
-        if prefix.len() > PREFIX_BYTES_MAX {
-            let words = format!("{} characters are more than {PREFIX_BYTES_MAX}", prefix.len());
-            return Err(self.invalid("prefix", words));
+        self.check_folder("backup.destination", &backup.destination)?;
+        self.backup = Some(backup);
+        Ok(())
+    }
+
+    fn check_folder(&self, field: &str, folder: &str) -> Result<()> {
+        let part_is_bad =
+            |part: &str| part.is_empty() || part == "." || part == ".." || part.chars().any(char::is_control);
+        if folder.len() > PREFIX_BYTES_MAX || folder.split('/').any(part_is_bad) {
+            let words = format_args!("{folder:?} is not a relative folder such as \"exports/flights\"");
+            return Err(self.invalid(field, words));
         }
         Ok(())
     }
@@ -449,6 +557,8 @@ impl DeliverySpec {
             Err(next.invalid(field, words))
         };
         same("stream", &self.stream, &next.stream)?;
+        let start = |spec: &Self| spec.start.unwrap_or(StartSpec::TrimHorizon).to_string();
+        same("start", &start(self), &start(next))?;
         same("format", self.format.name(), next.format.name())?;
         same("table", self.table.as_deref().unwrap_or_default(), next.table.as_deref().unwrap_or_default())?;
         let folder = |spec: &Self| spec.destination.clone().unwrap_or_default();

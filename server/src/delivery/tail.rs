@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use millrace_storage::catalog::TableName;
+use millrace_storage::lake::parquet::KeyedBatch;
 use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::log::{Offset, ShardId};
 
@@ -143,7 +144,7 @@ impl Deliveries {
         let (transforms, specs) = (&self.parts().transforms, &declared.spec.transforms);
         let pins = transforms.pins(specs, entry.progress.borrow().next_batch)?;
         let chain = transforms.chain(&entry.name, specs, &pins).await?;
-        let reader = Arc::new(self.parts().reader(&declared.spec, chain, entry.retry.metrics.clone()));
+        let reader = Arc::new(self.parts().reader(&declared, chain, entry.retry.metrics.clone()));
         let mut converting = open_converting(self.parts(), &declared, base).await?;
         let mut chunks = Vec::new();
         for key in declared.shards() {
@@ -173,7 +174,7 @@ impl Deliveries {
 /// The rows of a chunk, where it has some. Their columns are known by name: the field ids of columns that no commit has
 /// added yet may still become another column's.
 fn rows(chunk: &Chunk) -> Option<RecordBatch> {
-    let Content::Table(batch) = &chunk.content else { return None };
+    let Content::Table(KeyedBatch { batch, .. }) = &chunk.content else { return None };
     if batch.num_rows() == 0 {
         return None;
     }

@@ -71,7 +71,8 @@ impl From<encryption::Error> for Error {
             Keys::NoRandom => Kind::Internal,
             _ => Kind::FailedPrecondition,
         };
-        Self::new(kind, error)
+        // By which callers tell it from errors about the stream that the key is for.
+        Self::new(kind, error).about("data_key", "new")
     }
 }
 

@@ -26,9 +26,16 @@ impl Groups {
             Err(_) => {}
         }
         let value = outcome?;
-        group.lock().slots.entry(lease.shard).or_default().note(&value);
-        if shards::of_one(&self.0.streams, &group.stream, lease.shard).is_some_and(|shard| shard.is_finished(at.offset))
+        let shard = shards::of_one(&self.0.streams, &group.stream, lease.shard);
+        let finished = shard.is_some_and(|shard| shard.is_finished(at.offset));
         {
+            let mut state = group.lock();
+            state.slots.entry(lease.shard).or_default().note(&value);
+            if finished {
+                state.note_change();
+            }
+        }
+        if finished {
             self.rebalance_or_later(&group).await;
         }
         Ok(())

@@ -6,7 +6,7 @@ use millrace_storage::log::{Offset, ShardId};
 
 use super::name::{MemberId, MemberName};
 use super::registry::Groups;
-use super::state::{Group, Member, State};
+use super::state::{Group, State};
 use super::{Caller, GroupOffset, LeaseId};
 use crate::error::{Error, Kind, Result};
 use crate::streams::{Position, Topology};
@@ -77,9 +77,7 @@ impl Groups {
         }
         // A member that was silent for too long begins anew.
         state.remove_member(member);
-        state.joins += 1;
-        let joined = state.joins;
-        state.members.insert(member.clone(), Member { name, seen: now, joined });
+        state.add_member(member.clone(), name, now);
         Ok(())
     }
 
@@ -138,13 +136,7 @@ impl Groups {
     /// [`Kind::NotFound`] where there is no such stream or group.
     pub async fn release(&self, caller: &Caller, lease: LeaseId) -> Result<()> {
         let group = self.get(&caller.stream, &caller.group)?;
-        let held = {
-            let mut state = group.lock();
-            let slot = state.slots.get_mut(&lease.shard);
-            let held = slot
-                .and_then(|slot| slot.lease.take_if(|held| held.member == caller.member && held.epoch == lease.epoch));
-            held.is_some()
-        };
+        let held = group.lock().release(&caller.member, lease);
         if held {
             group.changed();
             self.rebalance_or_later(&group).await;

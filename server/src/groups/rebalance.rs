@@ -24,7 +24,7 @@ impl Groups {
 
     pub(super) async fn rebalance(&self, group: &Group) -> Result<()> {
         let _turn = group.turn.lock().await;
-        let settled = {
+        let (began, settled) = {
             let topology = group.stream.topology();
             let shards = shards::of(&self.0.streams, &topology);
             let mut state = group.lock();
@@ -32,15 +32,15 @@ impl Groups {
                 return Ok(());
             }
             let (changed, settled) = state.settle(&shards, self.0.clock.now(), &self.0.settings, &group.metrics);
-            state.unsettled = true;
             state.seen = Some(topology);
+            let began = state.changes();
             drop(state);
             if changed {
                 group.changed();
             }
-            settled
+            (began, settled)
         };
-        let taken = self.grant(group, settled.grant).await?;
+        self.grant(group, settled.grant).await?;
         rows::remove(&*self.0.meta, group.value.id, &settled.vanished).await?;
         let mut state = group.lock();
         for shard in settled.vanished {
@@ -48,18 +48,17 @@ impl Groups {
             state.slots.remove(&shard);
             self.0.metrics.remove_shard(group.stream.name(), &group.name, shard);
         }
-        // A member that left meanwhile left what it was to have.
-        state.unsettled = !taken;
+        state.settled_at(began);
         let (members, leases) = state.counts();
         group.metrics.members.set(i64::try_from(members).unwrap_or(i64::MAX));
         group.metrics.leases.set(i64::try_from(leases).unwrap_or(i64::MAX));
         Ok(())
     }
 
-    /// Stores the next epoch of each shard, then hands the leases out; tells whether all were taken.
-    async fn grant(&self, group: &Group, grants: Vec<(ShardId, MemberId)>) -> Result<bool> {
+    /// Stores the next epoch of each shard, then hands the leases out.
+    async fn grant(&self, group: &Group, grants: Vec<(ShardId, MemberId)>) -> Result<()> {
         if grants.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         let shards: Vec<ShardId> = grants.iter().map(|(shard, _)| *shard).collect();
         let rows = rows::update(&*self.0.meta, group.value.id, &shards, |_, mut row| {
@@ -68,21 +67,19 @@ impl Groups {
         });
         let mut members: BTreeMap<ShardId, MemberId> = grants.into_iter().collect();
         let rows = rows.await?;
-        let mut taken = true;
         let mut state = group.lock();
         for (shard, row) in rows {
             let Some(member) = members.remove(&shard) else { continue };
-            // Else the shard stays free, and the epoch is passed over.
+            // Else the shard stays free and the epoch is passed over; that the member left is a change of its own.
             let lives = state.members.contains_key(&member);
             let slot = state.slots.entry(shard).or_default();
             slot.note(&row);
             slot.lease = lives.then_some(Lease { member, epoch: row.epoch, release_by: None });
-            taken &= lives;
         }
         drop(state);
         tracing::debug!(group = %group.name, stream = %group.stream.name(), granted = shards.len(), "rebalanced");
         group.metrics.rebalances.inc();
         group.changed();
-        Ok(taken)
+        Ok(())
     }
 }

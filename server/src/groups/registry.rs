@@ -241,7 +241,10 @@ impl Groups {
     async fn keep(&self, group: &Group) -> Result<()> {
         let (now, ttl) = (self.0.clock.now(), self.0.settings.lease_ttl());
         let topology = group.stream.topology();
-        let due = group.lock().is_due(now, ttl, &topology);
+        let due = {
+            let state = group.lock();
+            state.is_due(now, ttl, &topology) || state.holds_finished(&topology, &self.0.streams)
+        };
         if due { self.rebalance(group).await } else { Ok(()) }
     }
 

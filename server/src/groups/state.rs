@@ -18,7 +18,7 @@ use super::settings::GroupSettings;
 use super::shards::Shards;
 use super::{GroupOffset, LeaseId};
 use crate::error::{Error, Kind};
-use crate::streams::{StreamState, Topology};
+use crate::streams::{StreamState, Streams, Topology};
 
 /// A group that exists.
 #[derive(Debug)]
@@ -40,11 +40,15 @@ pub(super) struct State {
     /// Shards with a checkpoint or a lease.
     pub(super) slots: BTreeMap<ShardId, Slot>,
     /// Members that ever joined.
-    pub(super) joins: u64,
+    joins: u64,
     /// It was deleted, or its stream was.
     pub(super) gone: bool,
-    /// The last rebalance did not come to its end.
-    pub(super) unsettled: bool,
+    /// Counts what may call for other leases: each join, leave, release, reset, expiry, end of a shard, and each rebalance
+    /// that begins.
+    changes: u64,
+    /// The count that the last rebalance which came to its end had seen. While it is behind, a rebalance is due: whoever made
+    /// a change and went away before its own rebalance, leaves it to the next look.
+    settled: u64,
     /// What the last rebalance looked at.
     pub(super) seen: Option<Arc<Topology>>,
 }
@@ -164,8 +168,23 @@ impl Group {
 }
 
 impl State {
+    /// Notes that a rebalance is due.
+    pub(super) const fn note_change(&mut self) {
+        self.changes += 1;
+    }
+
+    /// Which changes have been made; a rebalance notes it as it begins.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// A rebalance came to its end; what changed after it began is still due.
+    pub(super) const fn settled_at(&mut self, began: u64) {
+        self.settled = began;
+    }
+
     /// Drops what has had its time, and plans what is to be held by whom. Asking shards back happens here; giving them needs
-    /// their epochs stored first.
+    /// their epochs stored first. It counts as a change, so that a rebalance which does not come to its end is done again.
     pub(super) fn settle(
         &mut self,
         shards: &Shards,
@@ -173,6 +192,7 @@ impl State {
         settings: &GroupSettings,
         metrics: &GroupMetrics,
     ) -> (bool, Settled) {
+        self.note_change();
         let before = self.leases();
         self.expire(now, settings.lease_ttl(), metrics);
         self.take_overdue(now, metrics);
@@ -250,9 +270,27 @@ impl State {
         }
     }
 
-    /// Frees all shards, to be given anew: nobody may checkpoint from here on. The next rebalance is due.
+    /// Takes a member in.
+    pub(super) fn add_member(&mut self, id: MemberId, name: MemberName, now: Instant) {
+        self.note_change();
+        self.joins += 1;
+        let joined = self.joins;
+        self.members.insert(id, Member { name, seen: now, joined });
+    }
+
+    /// Takes a lease back from its holder; tells whether it was held.
+    pub(super) fn release(&mut self, member: &MemberId, lease: LeaseId) -> bool {
+        let slot = self.slots.get_mut(&lease.shard);
+        let held = slot.and_then(|slot| slot.lease.take_if(|held| held.member == *member && held.epoch == lease.epoch));
+        if held.is_some() {
+            self.note_change();
+        }
+        held.is_some()
+    }
+
+    /// Frees all shards, to be given anew: nobody may checkpoint from here on.
     pub(super) fn take_all(&mut self) {
-        self.unsettled = true;
+        self.note_change();
         self.slots.values_mut().for_each(|slot| slot.lease = None);
     }
 
@@ -263,17 +301,32 @@ impl State {
                 slot.lease = None;
             }
         }
-        self.members.remove(member).is_some()
+        let was_there = self.members.remove(member).is_some();
+        if was_there {
+            self.note_change();
+        }
+        was_there
     }
 
-    /// Whether a turn would change something that no call brings about: time that passed, or a reshard.
+    /// Whether a turn would change something: a call's change that nobody saw to, time that passed, or a reshard.
     pub(super) fn is_due(&self, now: Instant, ttl: Duration, topology: &Arc<Topology>) -> bool {
         let resharded = self.seen.as_ref().is_some_and(|seen| !Arc::ptr_eq(seen, topology));
         let overdue = |slot: &Slot| slot.lease.as_ref().is_some_and(|lease| lease.is_overdue(now));
-        self.unsettled
+        self.changes != self.settled
             || resharded
             || self.members.values().any(|member| !member.lives(now, ttl))
             || self.slots.values().any(overdue)
+    }
+
+    /// Whether somebody holds a shard of which nothing is left: its last records were trimmed.
+    pub(super) fn holds_finished(&self, topology: &Topology, streams: &Streams) -> bool {
+        let is_finished = |id: &ShardId, slot: &Slot| {
+            let shard = topology.shard(*id)?;
+            let end = shard.closed()?.end;
+            Some(slot.checkpoint.offset.max(streams.log().offsets(shard.key()).start) >= end)
+        };
+        let mut held = self.slots.iter().filter(|(_, slot)| slot.lease.is_some());
+        held.any(|(id, slot)| is_finished(id, slot) == Some(true))
     }
 
     fn leases(&self) -> usize {

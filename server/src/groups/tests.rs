@@ -1,6 +1,7 @@
 //! What consumer groups promise, over the reference log and meta store, on a clock that the test moves.
 
 mod leases;
+mod dropped;
 mod checkpoints;
 mod lineage;
 mod random;
@@ -40,9 +41,13 @@ impl World {
     }
 
     async fn with(shards: u32, change: impl FnOnce(&mut GroupSettings)) -> Self {
+        Self::over(Arc::new(MemoryMeta::new()), shards, change).await
+    }
+
+    async fn over(meta: Arc<dyn MetaStore>, shards: u32, change: impl FnOnce(&mut GroupSettings)) -> Self {
         let mut settings = GroupSettings { lease_ttl: TTL, hand_over_timeout: HAND_OVER, ..GroupSettings::default() };
         change(&mut settings);
-        let (log, meta): (_, Arc<dyn MetaStore>) = (Arc::new(MemoryLog::new()), Arc::new(MemoryMeta::new()));
+        let log = Arc::new(MemoryLog::new());
         let now = Arc::new(Mutex::new(Instant::now()));
         let (metrics, streams, groups) = open(&log, &meta, &settings, &now).await;
         let world = Self { log, meta, now, settings, metrics, streams, groups };

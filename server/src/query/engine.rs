@@ -26,6 +26,7 @@ use super::system::{Files, Queries, SYSTEM, Snapshots, SystemSchema, SystemTable
 use super::tables::Tables;
 use super::watch::Watch;
 use super::{QuerySettings, TailSource, adapt, error};
+use crate::auth::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 
@@ -116,9 +117,17 @@ impl QueryEngine {
     /// What cannot be parsed or planned is `Invalid`, an unknown table `NotFound`, no turn in time `Throttled`. Errors
     /// while it runs come out of the stream.
     pub async fn sql(&self, sql: &str) -> Result<QueryStream> {
+        self.sql_as(&Caller::open(), sql).await
+    }
+
+    /// As [`Self::sql`], over the tables that the caller may query.
+    ///
+    /// # Errors
+    /// As [`Self::sql`]; `PermissionDenied` at a table that it may not, whether it exists or not.
+    pub async fn sql_as(&self, caller: &Caller, sql: &str) -> Result<QueryStream> {
         let watch = Watch::begin(sql, &self.metrics, &self.history);
         let deadline = Instant::now() + self.settings.timeout;
-        match tokio::time::timeout_at(deadline, self.prepare(sql.to_owned())).await {
+        match tokio::time::timeout_at(deadline, self.prepare(caller.clone(), sql.to_owned())).await {
             Ok(Ok((permit, planned))) => Ok(self.run(permit, planned, deadline, watch)),
             Ok(Err(error)) => {
                 watch.failed(&error);
@@ -132,22 +141,22 @@ impl QueryEngine {
         }
     }
 
-    /// The schema that the statement's answer has, without running it.
-    pub async fn schema(&self, sql: &str) -> Result<SchemaRef> {
-        let (planner, sql) = (Arc::clone(&self.planner), sql.to_owned());
+    /// The schema that the answer of the caller's statement has, without running it.
+    pub async fn schema(&self, caller: &Caller, sql: &str) -> Result<SchemaRef> {
+        let (planner, caller, sql) = (Arc::clone(&self.planner), caller.clone(), sql.to_owned());
         let timeout = self.settings.timeout;
-        let schema = self.on_threads(async move { planner.schema(&sql).await });
+        let schema = self.on_threads(async move { planner.schema(&sql, &caller).await });
         tokio::time::timeout(timeout, schema).await.map_err(|_elapsed| timed_out(timeout))?
     }
 
-    /// The names of all schemas: namespaces and the system's.
-    pub async fn schemas(&self) -> Result<Vec<String>> {
-        Ok(self.planner.catalog().await?.schema_names())
+    /// The names of the schemas that the caller sees: namespaces and the system's.
+    pub async fn schemas(&self, caller: &Caller) -> Result<Vec<String>> {
+        Ok(self.planner.catalog(caller).await?.schema_names())
     }
 
-    /// All tables; their columns are empty unless they are asked for.
-    pub async fn list(&self, with_columns: bool) -> Result<Vec<ListedTable>> {
-        let catalog = self.planner.catalog().await?;
+    /// All tables that the caller may query; their columns are empty unless they are asked for.
+    pub async fn list(&self, caller: &Caller, with_columns: bool) -> Result<Vec<ListedTable>> {
+        let catalog = self.planner.catalog(caller).await?;
         let mut listed = Vec::new();
         for schema in catalog.schema_names() {
             let Some(tables) = catalog.schema(&schema) else { continue };
@@ -162,10 +171,10 @@ impl QueryEngine {
         Ok(listed)
     }
 
-    async fn prepare(&self, sql: String) -> Result<(OwnedSemaphorePermit, Planned)> {
+    async fn prepare(&self, caller: Caller, sql: String) -> Result<(OwnedSemaphorePermit, Planned)> {
         let permit = self.permit().await?;
         let planner = Arc::clone(&self.planner);
-        let planned = self.on_threads(async move { planner.physical(&sql).await }).await?;
+        let planned = self.on_threads(async move { planner.physical(&sql, &caller).await }).await?;
         Ok((permit, planned))
     }
 

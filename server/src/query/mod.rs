@@ -9,6 +9,7 @@ mod engine;
 mod statement;
 mod planner;
 mod namespaces;
+mod guarded;
 mod system;
 mod tables;
 mod schema;

@@ -13,8 +13,10 @@ use millrace_storage::catalog::{DEFAULT_NAMESPACE, TableName};
 use tokio::sync::Mutex;
 
 use super::error;
+use super::guarded::Guarded;
 use super::system::{SYSTEM, SystemSchema};
 use super::tables::Tables;
+use crate::auth::Caller;
 use crate::error::Result;
 
 /// The one catalog's name.
@@ -32,8 +34,12 @@ impl fmt::Debug for Namespaces {
 }
 
 impl Namespaces {
-    /// Takes the names of the tables that exist now.
-    pub(super) async fn list(tables: &Arc<Tables>, system: &Arc<SystemSchema>) -> Result<Arc<OneCatalog>> {
+    /// Takes the names of the tables that exist now and that the caller may query.
+    pub(super) async fn list(
+        tables: &Arc<Tables>,
+        system: &Arc<SystemSchema>,
+        caller: &Caller,
+    ) -> Result<Arc<OneCatalog>> {
         let mut names: BTreeMap<String, BTreeSet<String>> =
             BTreeMap::from([(DEFAULT_NAMESPACE.to_owned(), BTreeSet::new())]);
         for table in tables.catalog().list().await? {
@@ -43,9 +49,10 @@ impl Namespaces {
         for (namespace, names) in names {
             let schema =
                 Namespace { namespace: namespace.clone(), names, tables: Arc::clone(tables), loaded: Mutex::default() };
-            schemas.insert(namespace, Arc::new(schema));
+            schemas.insert(namespace.clone(), Guarded::over(&namespace, Arc::new(schema), caller));
         }
-        schemas.insert(SYSTEM.to_owned(), Arc::clone(system) as Arc<dyn SchemaProvider>);
+        let system = Arc::clone(system) as Arc<dyn SchemaProvider>;
+        schemas.insert(SYSTEM.to_owned(), Guarded::over(SYSTEM, system, caller));
         Ok(Arc::new(OneCatalog { namespaces: Arc::new(Self { schemas }) }))
     }
 }
@@ -55,8 +62,12 @@ impl CatalogProvider for Namespaces {
         self
     }
 
+    /// Those with a table that may be queried, and the default one, which statements mean that name none.
     fn schema_names(&self) -> Vec<String> {
-        self.schemas.keys().cloned().collect()
+        let is_seen = |(name, schema): &(&String, &Arc<dyn SchemaProvider>)| {
+            *name == DEFAULT_NAMESPACE || !schema.table_names().is_empty()
+        };
+        self.schemas.iter().filter(is_seen).map(|(name, _)| name.clone()).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {

@@ -16,6 +16,7 @@ use super::namespaces::{CATALOG, Namespaces};
 use super::system::SystemSchema;
 use super::tables::Tables;
 use super::{QuerySettings, adapt, error, statement};
+use crate::auth::Caller;
 use crate::error::Result;
 
 /// Plans statements.
@@ -46,28 +47,28 @@ impl Planner {
     }
 
     /// Plans a statement to run it.
-    pub(super) async fn physical(&self, sql: &str) -> Result<Planned> {
-        let (state, plan) = self.logical(sql).await?;
+    pub(super) async fn physical(&self, sql: &str, caller: &Caller) -> Result<Planned> {
+        let (state, plan) = self.logical(sql, caller).await?;
         let plan = state.create_physical_plan(&plan).await.map_err(|error| error::of(&error))?;
         Ok(Planned { plan, context: state.task_ctx(), _state: state })
     }
 
     /// The schema of a statement's answer, without metadata.
-    pub(super) async fn schema(&self, sql: &str) -> Result<SchemaRef> {
-        let (_, plan) = self.logical(sql).await?;
+    pub(super) async fn schema(&self, sql: &str, caller: &Caller) -> Result<SchemaRef> {
+        let (_, plan) = self.logical(sql, caller).await?;
         Ok(adapt::plain_schema(plan.schema().as_arrow()))
     }
 
-    /// The catalog as a query that begins now sees it.
-    pub(super) async fn catalog(&self) -> Result<Arc<dyn CatalogProvider>> {
-        let catalogs = Namespaces::list(&self.tables, &self.system).await?;
+    /// The catalog as a query of the caller that begins now sees it.
+    pub(super) async fn catalog(&self, caller: &Caller) -> Result<Arc<dyn CatalogProvider>> {
+        let catalogs = Namespaces::list(&self.tables, &self.system, caller).await?;
         Ok(catalogs.catalog(CATALOG).expect("the list holds the one catalog"))
     }
 
-    async fn logical(&self, sql: &str) -> Result<(SessionState, LogicalPlan)> {
+    async fn logical(&self, sql: &str, caller: &Caller) -> Result<(SessionState, LogicalPlan)> {
         statement::check_text(sql, &self.settings)?;
         let mut state = self.base.clone();
-        state.register_catalog_list(Namespaces::list(&self.tables, &self.system).await?);
+        state.register_catalog_list(Namespaces::list(&self.tables, &self.system, caller).await?);
         state.mark_start_execution();
         let plan = state.create_logical_plan(sql).await.map_err(|error| error::of(&error))?;
         statement::check_plan(&plan)?;

@@ -3,8 +3,11 @@
 //! Nothing is served before all of it is open, and nothing is closed before the calls that use it have ended.
 
 mod data_dir;
+mod tls;
 mod connections;
+mod timed;
 mod listen;
+mod closed;
 mod logging;
 mod log_metrics;
 mod stores;
@@ -23,9 +26,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
+pub use listen::{HttpSettings, MetricsAccess};
 pub use logging::start_logging;
+pub use tls::TlsSettings;
 
+use crate::api::aws::Aws;
 use crate::api::{self, Services};
+use crate::auth::AuthOptions;
 use crate::config::Settings;
 use crate::delivery::Deliveries;
 use crate::disk::{Disk, Space};
@@ -45,6 +52,7 @@ use stores::Stores;
 pub struct Running {
     grpc_addr: SocketAddr,
     http_addr: SocketAddr,
+    is_tls: bool,
     metrics: Metrics,
     stop: CancellationToken,
     task: JoinHandle<Result<()>>,
@@ -61,6 +69,12 @@ impl Running {
     #[must_use]
     pub const fn http_addr(&self) -> SocketAddr {
         self.http_addr
+    }
+
+    /// Whether both speak TLS.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     /// What `/metrics` shows.
@@ -110,11 +124,14 @@ pub async fn start_with(settings: Settings, registry: Registry) -> Result<Runnin
         failpoint::arm(&settings.failpoint).map_err(Error::invalid)?;
         tracing::warn!(failpoint = settings.failpoint, "the process is to die there");
     }
+    closed::check(&settings)?;
+    let metrics = Metrics::new();
+    let tls = tls::Ports::open(&settings.tls, &metrics)?;
     let data_dir = DataDir::lock(&settings.data_dir)?;
     let grpc = listen::bind("grpc_listen", settings.grpc_listen).await?;
     let http = listen::bind("http_listen", settings.http_listen).await?;
     let (grpc_addr, http_addr) = (listen::local_addr(&grpc)?, listen::local_addr(&http)?);
-    let metrics = Metrics::new();
+    closed::tell(&settings, grpc_addr, http_addr);
     backup::remove_remains(data_dir.path())?;
     let stores = Stores::open(&settings, data_dir.path(), &metrics).await?;
     let (log, meta, data_keys) = (stores.log(), stores.meta(), stores.data_keys());
@@ -128,17 +145,36 @@ pub async fn start_with(settings: Settings, registry: Registry) -> Result<Runnin
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
+    let auth = stores.auth(auth_options(&settings), &metrics).await?;
+    let (aws, kinesis) = (&settings.aws, &settings.kinesis);
+    let aws = Aws::open(&streams, stores.meta(), aws, kinesis, auth.clone(), &metrics).await?;
     let queries = Arc::new(queries);
-    let services = Services { maintenance, streams, groups, transforms, deliveries, catalog, queries };
-    let Settings { drain_timeout, connections_max, .. } = settings;
-    let parts = Parts { data_dir, stores, disk, services, drain_timeout, connections_max };
-    parts.data_dir.write_endpoints(grpc_addr, http_addr)?;
+    let services =
+        Services { maintenance, streams, groups, transforms, deliveries, catalog, queries, auth: auth.clone() };
+    let is_tls = tls.is_some();
+    let Settings { drain_timeout, connections_max, http: http_settings, .. } = settings;
+    let parts = Parts { data_dir, stores, disk, services, aws, tls, drain_timeout, connections_max, http_settings };
+    parts.data_dir.write_endpoints(grpc_addr, http_addr, is_tls)?;
     let stop = CancellationToken::new();
     tokio::spawn(encryption::keep_unlocked(parts.stores.data_keys(), stop.clone()));
+    tokio::spawn(auth.keep_unlocked(stop.clone()));
+    if let Some(tls) = &parts.tls {
+        tls.watch(stop.clone())?;
+    }
     let servers = parts.serve(grpc, http, metrics.clone(), &stop).await?;
     tracing::info!(%grpc_addr, %http_addr, data_dir = %parts.data_dir.path().display(), "serving");
     let task = tokio::spawn(parts.run(servers, stop.clone()));
-    Ok(Running { grpc_addr, http_addr, metrics, stop, task })
+    Ok(Running { grpc_addr, http_addr, is_tls, metrics, stop, task })
+}
+
+fn auth_options(settings: &Settings) -> AuthOptions {
+    AuthOptions {
+        mode: settings.auth,
+        principals: settings.principals.clone(),
+        sigv4: settings.sigv4.clone(),
+        audit: settings.audit.clone(),
+        record_bytes_max: settings.streams.record_bytes_max.as_u64(),
+    }
 }
 
 fn disk(settings: &Settings, folder: &Path, metrics: &Metrics) -> Disk {
@@ -170,8 +206,11 @@ struct Parts {
     stores: Stores,
     disk: Disk,
     services: Services,
+    tls: Option<tls::Ports>,
+    aws: Aws,
     drain_timeout: Duration,
     connections_max: u32,
+    http_settings: HttpSettings,
 }
 
 /// The tasks that serve, and what ends them.
@@ -201,18 +240,26 @@ impl Parts {
         api::set_serving(&health, true).await;
         let routes = api::routes(&self.services, &health)
             .map_err(|error| Error::new(Kind::Internal, format_args!("the wire's descriptors are wrong: {error}")))?;
-        let connections = Connections::new(self.connections_max, &metrics);
+        let is_tls = self.tls.is_some();
+        let connections = Connections::of_grpc(self.connections_max, is_tls, &metrics);
+        let http_connections = Connections::of_http(self.http_settings.connections_max, is_tls, &metrics);
+        let tls = |of: fn(&tls::Ports) -> &tls::Tls| self.tls.as_ref().map(|tls| of(tls).clone());
+        let (grpc_tls, http_tls) = (tls(|tls| &tls.grpc), tls(|tls| &tls.http));
         let serving = Arc::new(AtomicBool::new(true));
         let readiness = self.stores.readiness(Arc::clone(&serving), self.disk.clone());
         let (grpc_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(self.disk.clone().run(stop.clone()));
+        let http_settings = self.http_settings.clone();
+        let router =
+            api::http::router(metrics, readiness, self.services.auth.clone(), http_settings.metrics, &self.aws);
+        let http = listen::serve_http(http, http_connections, http_tls, router, http_settings, http_stop.clone());
         let retention = self.services.streams.clone().run_retention(stop.clone());
         Ok(Servers {
             health,
             serving,
-            grpc: tokio::spawn(listen::serve_grpc(grpc, connections, routes, grpc_stop.clone())),
+            grpc: tokio::spawn(listen::serve_grpc(grpc, connections, grpc_tls, routes, grpc_stop.clone())),
             grpc_stop,
-            http: tokio::spawn(listen::serve_http(http, api::http::router(metrics, readiness), http_stop.clone())),
+            http: tokio::spawn(http),
             http_stop,
             retention: tokio::spawn(retention),
             groups: tokio::spawn(self.services.groups.clone().run(stop.clone())),
@@ -238,10 +285,14 @@ impl Parts {
         api::set_serving(&servers.health, false).await;
         self.services.streams.stop();
         servers.grpc_stop.cancel();
+        // At the same time as gRPC's calls, which take what is left of the time.
+        let aws = self.aws.clone();
+        let aws = tokio::spawn(async move { aws.drain(self.drain_timeout).await });
         if !servers.grpc.is_finished() && tokio::time::timeout(self.drain_timeout, &mut servers.grpc).await.is_err() {
             tracing::warn!(drain_timeout = ?self.drain_timeout, "calls in flight did not end in time; they are cut off");
             servers.grpc.abort();
         }
+        let _ = aws.await;
         self.services.deliveries.close().await;
         // A task that was aborted or failed has nothing left to tell here.
         let _ = servers.retention.await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_storage::catalog::Catalog;
-use millrace_storage::encryption::KeyStore;
+use millrace_storage::encryption::{KeyStore, MasterKeys};
 use millrace_storage::lake::store::Store;
 use millrace_storage::log::Log;
 use millrace_storage::log::rocks::RocksLog;
@@ -17,6 +17,7 @@ use millrace_storage::time::Clock;
 
 use super::log_metrics::LogCollector;
 use crate::api::http::Readiness;
+use crate::auth::{Auth, AuthOptions};
 use crate::config::Settings;
 use crate::delivery::{Deliveries, DeliverySettings};
 use crate::disk::Disk;
@@ -34,6 +35,7 @@ pub(super) struct Stores {
     meta: Arc<dyn MetaStore>,
     rocks_meta: RocksMeta,
     data_keys: Arc<KeyStore>,
+    masters: MasterKeys,
     store: Store,
     catalog: Catalog,
 }
@@ -46,7 +48,7 @@ impl Stores {
         let meta = blocking(move || RocksMeta::open(&meta_path).map_err(Error::from)).await?;
         let rocks_meta = meta.clone();
         let meta = Arc::new(meta) as Arc<dyn MetaStore>;
-        let data_keys = Arc::new(KeyStore::open(Arc::clone(&meta), masters).await?);
+        let data_keys = Arc::new(KeyStore::open(Arc::clone(&meta), masters.clone()).await?);
         let keyring = data_keys.keyring();
         let open_log = move || RocksLog::open_with_keys(log_settings, Clock::system(), keyring).map_err(Error::from);
         let log = Arc::new(blocking(open_log).await?);
@@ -54,7 +56,7 @@ impl Stores {
         let store = blocking(move || Store::open(&store_settings).map_err(Error::invalid)).await?;
         let catalog = Catalog::new(Arc::clone(&meta), store.clone());
         metrics.register(LogCollector::new(Arc::clone(&log)));
-        Ok(Self { log, meta, rocks_meta, data_keys, store, catalog })
+        Ok(Self { log, meta, rocks_meta, data_keys, masters, store, catalog })
     }
 
     pub(super) fn log(&self) -> Arc<dyn Log> {
@@ -74,6 +76,11 @@ impl Stores {
         let place = settings.backup.settings(&settings.store, data_dir);
         let (log, meta) = (Arc::clone(&self.log), self.rocks_meta.clone());
         Maintenance::new(log, meta, streams.clone(), data_dir.to_path_buf(), place)
+    }
+
+    /// Reads the principals.
+    pub(super) async fn auth(&self, options: AuthOptions, metrics: &Metrics) -> Result<Auth> {
+        Auth::open(self.meta(), self.masters.clone(), options, Clock::system(), metrics).await
     }
 
     /// Opens the deliveries and starts their workers.

@@ -3,10 +3,10 @@
 //! The log decides both for an open shard. What a shard took that was closed since is looked up here, so that a put that is
 //! sent again after a reshard is not routed to the children.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_storage::log::{Log, Offset, ProducerSequence, ShardId};
-use millrace_storage::time::Timestamp;
 
 use super::put::{Placed, PutFailure, PutFailureKind, PutRecord, PutResult};
 use super::topology::{ShardState, Topology};
@@ -82,8 +82,9 @@ pub(super) fn settle_from_closed(
                 }
             }
             Err(error) => {
+                let failure = failure(shard, Line::of(topology, shard, conditions), &error);
                 for index in &indexes {
-                    results[*index] = Err(failure(shard, &error));
+                    results[*index] = Err(failure.clone());
                 }
             }
         }
@@ -98,13 +99,69 @@ const SLACK: Duration = Duration::from_secs(60);
 
 /// Whether a shard was closed after a put of this age was first sent.
 fn may_hold(shard: &ShardState, age: Duration) -> bool {
-    shard.closed().is_some_and(|closed| closed.at >= Timestamp::now().before(age + SLACK))
+    shard.closed_within(age.saturating_add(SLACK))
+}
+
+/// Refuses records for which there is no quota or no room; `keys` are left to those that remain. Where the records of a
+/// shard are taken together or not at all, those go along that are for the same shard by now: quota was asked for before the
+/// routing, and a merge may have come in between.
+pub(super) fn refuse(
+    topology: &Topology,
+    conditions: &PutConditions,
+    refused: Vec<Option<PutFailure>>,
+    keys: &mut [Option<u128>],
+    results: &mut [PutResult],
+) {
+    let mut whole: BTreeMap<usize, PutFailure> = BTreeMap::new();
+    for (index, failure) in refused.into_iter().enumerate() {
+        // What is settled already is not refused.
+        let (Some(key), Some(failure)) = (keys[index], failure) else { continue };
+        if conditions.is_whole() {
+            whole.entry(topology.route(key)).or_insert_with(|| failure.clone());
+        }
+        keys[index] = None;
+        results[index] = Err(failure);
+    }
+    if whole.is_empty() {
+        return;
+    }
+    for (key, result) in keys.iter_mut().zip(results) {
+        if let Some(failure) = key.and_then(|key| whole.get(&topology.route(key))) {
+            *result = Err(failure.clone());
+            *key = None;
+        }
+    }
+}
+
+/// What is left of those who may know of a put that is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// The shard's parents, if it had any, are there, and were asked.
+    Kept,
+    /// A parent is gone, and with it what it knew.
+    ParentGone,
+}
+
+impl Line {
+    pub(super) fn of(topology: &Topology, shard: &ShardState, conditions: &PutConditions) -> Self {
+        let gone = || shard.parents().iter().any(|parent| topology.shard(*parent).is_none());
+        if conditions.sent_again().is_some() && gone() { Self::ParentGone } else { Self::Kept }
+    }
 }
 
 /// What an error of the log means for the records of one shard.
-pub(super) fn failure(shard: &ShardState, error: &millrace_storage::log::Error) -> PutFailure {
+pub(super) fn failure(shard: &ShardState, line: Line, error: &millrace_storage::log::Error) -> PutFailure {
     use millrace_storage::log::Error as Log;
     let kind = match error {
+        // The others of its records may lie in the parent: the sequence is not used again, only known in part.
+        Log::SequenceReused { producer, sequence, stored, given, .. } if line == Line::ParentGone && stored < given => {
+            let message = format!(
+                "shard {} has {stored} of {given} records of sequence {sequence} of producer {producer:016x}; the others may lie in \
+                 a parent that is past its retention and not known any more",
+                shard.id()
+            );
+            return PutFailure { kind: PutFailureKind::SequenceTooOld, message, shard: Some(shard.id()) };
+        }
         Log::TooLarge { .. } => PutFailureKind::Invalid,
         Log::NextOffset { actual, .. } => PutFailureKind::ExpectationFailed { next_offset: *actual },
         Log::SequenceTooOld { .. } => PutFailureKind::SequenceTooOld,

@@ -95,6 +95,70 @@ impl Streams {
         Ok(())
     }
 
+    /// Destroys all data keys of a stream at once: no record that one of them sealed can ever be read again, here or from a
+    /// copy of the log. The stream stays. Where it is encrypted, its new records are sealed by a new key; where none can be
+    /// made, puts are refused until [`Self::rotate_key`] makes one. What was stored in the clear, what deliveries wrote, and
+    /// backups are out of reach.
+    ///
+    /// # Errors
+    /// [`Kind::FailedPrecondition`] where the stream has no data key. An error of the meta store that leaves it open whether
+    /// the keys are gone stops puts until a restart tells.
+    pub async fn shred(&self, name: &StreamName) -> Result<Arc<StreamState>> {
+        let _turn = self.changes().lock().await;
+        let state = self.get(name)?;
+        self.destroy_unneeded(&state).await?;
+        let new = if state.spec().encryption { self.keys().make(state.id()).await.map(Some) } else { Ok(None) };
+        let new = new.unwrap_or_else(|error| {
+            tracing::warn!(stream = %name, %error, "no new data key could be made; puts are refused until a rotation makes one");
+            None
+        });
+        let key = StreamKey { name: name.to_string() };
+        let stored = keys::get(self.meta(), &key).await?.ok_or_else(|| not_found(name))?;
+        {
+            let _alone = state.gate.write().await;
+            self.settle_appends(&state).await;
+            self.destroy_all(&state, &key, &stored, new).await?;
+        }
+        self.keys().purge().await;
+        tracing::warn!(stream = %name, "the stream's data keys are destroyed, and what they sealed with them");
+        Ok(state)
+    }
+
+    /// The caller holds the gate.
+    async fn destroy_all(
+        &self,
+        state: &StreamState,
+        key: &StreamKey,
+        stored: &Stored<StreamValue>,
+        new: Option<NewKey>,
+    ) -> Result<()> {
+        let newest = shards(state).into_iter().filter_map(|shard| self.log().newest_arrival(shard)).max();
+        let at = newest.unwrap_or_default().max(Timestamp::now());
+        let mut writes = self.keys().shredding(state.id(), at).await?;
+        if writes.is_empty() {
+            let message = format_args!("stream {} has no data key: nothing of it is encrypted", state.name());
+            return Err(Error::new(Kind::FailedPrecondition, message).about("stream", state.name()));
+        }
+        let mut value = stored.value.clone();
+        if let Some(new) = &new {
+            value.encryption_key_version = new.version().0;
+            writes.push(new.write());
+        }
+        writes.push(keys::put(key, &value));
+        if let Err(error) = self.meta().commit(vec![keys::unchanged(key, stored)], writes).await {
+            if error.may_have_applied() {
+                self.keys().doubt(state.id());
+            }
+            return Err(error.into());
+        }
+        self.keys().shredded(state.id(), at);
+        if let Some(new) = new {
+            self.keys().install(new);
+        }
+        self.log().forget_cached(state.id());
+        Ok(())
+    }
+
     /// Destroys the replaced keys whose last record is trimmed.
     async fn destroy_unneeded(&self, state: &StreamState) -> Result<()> {
         let mut unneeded: Vec<KeyVersion> = Vec::new();

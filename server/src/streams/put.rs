@@ -11,14 +11,16 @@ use prometheus::Histogram;
 
 use super::StreamName;
 use super::admit::{Admitted, InFlight};
-use super::conditions::{Expect, Put, PutConditions, failure, settle_from_closed};
+use super::conditions::{Expect, Line, Put, PutConditions, failure, refuse, settle_from_closed};
 use super::hash_key;
 use super::options::Rejected;
+use super::pay::Charge;
 use super::registry::Streams;
 use super::room::Place;
 use super::settings::StreamSettings;
 use super::state::StreamState;
 use super::topology::{ShardState, Topology};
+use crate::auth::Payer;
 use crate::error::{Error, Kind, Result};
 
 /// A record to put.
@@ -107,6 +109,9 @@ pub struct PendingPut {
     appends: Vec<Append>,
     began: Instant,
     latency: Histogram,
+    /// The fates of the records after those of `results`, which nobody paid for.
+    unpaid: Vec<PutResult>,
+    charge: Charge,
     _place: Place,
     _in_flight: Option<InFlight>,
 }
@@ -118,6 +123,7 @@ struct Append {
     /// Where in the put each record stands.
     indexes: Vec<u32>,
     bytes: u64,
+    line: Line,
     ticket: AppendTicket,
 }
 
@@ -136,10 +142,23 @@ impl Streams {
     /// # Errors
     /// Where the stream is missing, the put as a whole breaks a limit, or too many are in flight; nothing is stored then.
     pub async fn put(&self, stream: &StreamName, put: impl Into<Put>) -> Result<Vec<PutResult>> {
+        self.put_for(None, stream, put).await
+    }
+
+    /// As [`Self::put`], where somebody pays for it: its quota is taken first.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn put_for(
+        &self,
+        payer: Option<Arc<Payer>>,
+        stream: &StreamName,
+        put: impl Into<Put>,
+    ) -> Result<Vec<PutResult>> {
         let put = put.into();
         let bytes = put.records.iter().map(PutRecord::size).sum::<u64>();
         let place = self.try_enter(stream, usize::try_from(bytes).unwrap_or(usize::MAX))?;
-        Ok(self.begin_put(stream, put, place).await?.durable().await)
+        Ok(self.begin_put_for(payer, stream, put, place).await?.durable().await)
     }
 
     /// Queues records in the log. Puts that begin one after the other keep that order within each shard.
@@ -148,9 +167,41 @@ impl Streams {
     /// # Errors
     /// Where the stream is missing or the put as a whole breaks a limit; nothing is stored then.
     pub async fn begin_put(&self, stream: &StreamName, put: Put, place: Place) -> Result<PendingPut> {
+        self.begin_put_for(None, stream, put, place).await
+    }
+
+    /// As [`Self::begin_put`], where somebody pays for it.
+    ///
+    /// # Errors
+    /// As [`Self::begin_put`].
+    pub async fn begin_put_for(
+        &self,
+        payer: Option<Arc<Payer>>,
+        stream: &StreamName,
+        mut put: Put,
+        place: Place,
+    ) -> Result<PendingPut> {
         let began = Instant::now();
         let stream = self.get(stream)?;
         check_put(&put.records, self.settings()).map_err(|rejected| self.reject(rejected))?;
+        let unpaid = match &payer {
+            Some(payer) => self.pay(payer, &stream, &mut put).await?,
+            None => Vec::new(),
+        };
+        let charge = Charge(payer);
+        if put.records.is_empty() {
+            let (results, appends, latency) = (Vec::new(), Vec::new(), stream.metrics.put_latency.clone());
+            return Ok(PendingPut {
+                results,
+                appends,
+                began,
+                latency,
+                unpaid,
+                charge,
+                _place: place,
+                _in_flight: None,
+            });
+        }
         // Before the gate: who moves shards must not wait for who waits for quota.
         let Admitted { refused, in_flight } = self.admit(&stream, &put).await?;
         // Held until the log has the records in its order: who moves shards waits for that, and then for an append of its own.
@@ -161,18 +212,20 @@ impl Streams {
         // Told for the put as a whole, and before its quota: a key that is locked does not open by trying again.
         self.keys().keyring().check(stream.id())?;
         let conditions = put.conditions;
-        let (mut results, groups) = self.group(&stream, put, began, refused)?;
+        let topology = stream.topology();
+        let (mut results, groups) = self.group(&stream, &topology, put, began, refused)?;
         let mut appends = Vec::with_capacity(groups.len());
         for Group { shard, indexes, bytes, records } in groups {
             let PutConditions { producer, expect } = conditions;
+            let line = Line::of(&topology, &shard, &conditions);
             let append = log::Append { records, producer, expected_next: expect.map(|expect| expect.next_offset) };
             match self.log().append(shard.key(), append).await {
-                Ok(ticket) => appends.push(Append { shard, indexes, bytes, ticket }),
-                Err(error) => fail(&mut results, &indexes, &shard, &error),
+                Ok(ticket) => appends.push(Append { shard, indexes, bytes, line, ticket }),
+                Err(error) => fail(&mut results, &indexes, &failure(&shard, line, &error)),
             }
         }
         let latency = stream.metrics.put_latency.clone();
-        Ok(PendingPut { results, appends, began, latency, _place: place, _in_flight: in_flight })
+        Ok(PendingPut { results, appends, began, latency, unpaid, charge, _place: place, _in_flight: in_flight })
     }
 
     /// Checks each record; gives the hash keys of those that are left to store.
@@ -197,22 +250,18 @@ impl Streams {
     fn group(
         &self,
         stream: &StreamState,
+        topology: &Topology,
         put: Put,
         now: Instant,
         refused: Option<Vec<Option<PutFailure>>>,
     ) -> Result<(Vec<PutResult>, Vec<Group>)> {
-        let topology = stream.topology();
-        let (mut results, mut keys) = self.hash_keys(stream, &topology, &put);
+        let (mut results, mut keys) = self.hash_keys(stream, topology, &put);
         if let Some(expect) = put.conditions.expect {
-            check_expect(stream, &topology, expect, &keys, &results)?;
+            check_expect(stream, topology, expect, &keys, &results)?;
         }
         let quota_is_taken = refused.is_some();
-        for (index, failure) in refused.into_iter().flatten().enumerate() {
-            // What is settled already is not refused.
-            if let Some(failure) = failure.filter(|_| keys[index].is_some()) {
-                keys[index] = None;
-                results[index] = Err(failure);
-            }
+        if let Some(refused) = refused {
+            refuse(topology, &put.conditions, refused, &mut keys, &mut results);
         }
         let Put { records, conditions } = put;
         let mut groups: Vec<Group> = Vec::new();
@@ -360,8 +409,7 @@ pub(super) fn over_quota(shard: &ShardState, stream: &StreamName, retry_after: D
     PutFailure { kind: PutFailureKind::Throttled { retry_after }, message, shard: Some(id) }
 }
 
-fn fail(results: &mut [PutResult], indexes: &[u32], shard: &ShardState, error: &millrace_storage::log::Error) {
-    let failure = failure(shard, error);
+fn fail(results: &mut [PutResult], indexes: &[u32], failure: &PutFailure) {
     for index in indexes {
         results[*index as usize] = Err(failure.clone());
     }
@@ -370,7 +418,7 @@ fn fail(results: &mut [PutResult], indexes: &[u32], shard: &ShardState, error: &
 impl PendingPut {
     /// Waits until every record is durable or has failed; gives each record's fate, in the order of the put.
     pub async fn durable(mut self) -> Vec<PutResult> {
-        for Append { shard, indexes, bytes, ticket } in self.appends {
+        for Append { shard, indexes, bytes, line, ticket } in self.appends {
             match ticket.durable().await {
                 Ok(appended) => {
                     for (place, index) in indexes.iter().enumerate() {
@@ -384,11 +432,13 @@ impl PendingPut {
                     shard.metrics.in_records.inc_by(indexes.len() as u64);
                     shard.metrics.in_bytes.inc_by(bytes);
                     shard.take(bytes, indexes.len() as u64);
+                    self.charge.stored(indexes.len() as u64, bytes);
                 }
-                Err(error) => fail(&mut self.results, &indexes, &shard, &error),
+                Err(error) => fail(&mut self.results, &indexes, &failure(&shard, line, &error)),
             }
         }
         self.latency.observe(self.began.elapsed().as_secs_f64());
+        self.results.append(&mut self.unpaid);
         self.results
     }
 }

@@ -36,7 +36,7 @@ pub enum OverQuota {
 
 impl OverQuota {
     /// From its number on disk.
-    pub(super) const fn from_stored(number: u32) -> Option<Self> {
+    pub(crate) const fn from_stored(number: u32) -> Option<Self> {
         match number {
             0 => Some(Self::Reject),
             1 => Some(Self::Delay),
@@ -92,13 +92,13 @@ impl Buckets {
 
 /// The running account of one shard.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     buckets: Mutex<Buckets>,
 }
 
 impl Account {
     /// An account that begins with the burst of each quota, and never less than one record of the largest size.
-    pub(super) fn new(quota: ShardQuota, record_bytes_max: u64, now: Instant) -> Self {
+    pub(crate) fn new(quota: ShardQuota, record_bytes_max: u64, now: Instant) -> Self {
         Self {
             buckets: Mutex::new(Buckets {
                 in_bytes: Bucket::full(quota.in_bytes_per_second, quota.burst, record_bytes_max),
@@ -116,7 +116,7 @@ impl Account {
 
     /// As [`Self::incoming`], for a batch that may wait so long. What it takes is its own at once, and the account may owe
     /// afterwards: who comes later waits longer.
-    pub(super) fn incoming_within(&self, now: Instant, wait_max: Duration) -> Incoming<'_> {
+    pub(crate) fn incoming_within(&self, now: Instant, wait_max: Duration) -> Incoming<'_> {
         let mut buckets = self.buckets.lock();
         buckets.refill(now);
         Incoming { buckets, wait_max, wait: Duration::ZERO, denied: None }
@@ -141,7 +141,7 @@ impl Account {
 }
 
 /// The account while one batch takes from it. Holds its lock: must not be kept across an await.
-pub(super) struct Incoming<'a> {
+pub(crate) struct Incoming<'a> {
     buckets: parking_lot::MutexGuard<'a, Buckets>,
     wait_max: Duration,
     wait: Duration,
@@ -150,18 +150,18 @@ pub(super) struct Incoming<'a> {
 
 impl Incoming<'_> {
     /// How long the batch must wait before what it took is there.
-    pub(super) const fn wait(&self) -> Duration {
+    pub(crate) const fn wait(&self) -> Duration {
         self.wait
     }
 
     /// How long until the first denied record may be taken; `None` where none was denied.
-    pub(super) const fn denied(&self) -> Option<Duration> {
+    pub(crate) const fn denied(&self) -> Option<Duration> {
         self.denied
     }
 
     /// Takes one record of so many bytes; else says how long until it may be. Once one is denied, all after it are, so that
     /// the records of a shard keep their order.
-    pub(super) fn take(&mut self, bytes: u64) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<(), Duration> {
         if let Some(wait) = self.denied {
             return Err(wait);
         }
@@ -170,7 +170,7 @@ impl Incoming<'_> {
 
     /// Takes records together or not at all. More of them than the burst are taken when the account is full, which then
     /// owes.
-    pub(super) fn take_whole(&mut self, bytes: u64, records: u64) -> Result<(), Duration> {
+    pub(crate) fn take_whole(&mut self, bytes: u64, records: u64) -> Result<(), Duration> {
         let (bytes, records) = (bytes as f64, records as f64);
         let buckets = &mut *self.buckets;
         let wait_of = |bucket: &Option<Bucket>, amount| bucket.as_ref().map_or(Duration::ZERO, |b| b.wait(amount));

@@ -15,6 +15,8 @@ use millrace_storage::log::{Append, Log, StreamId};
 use millrace_storage::meta::keys::delivery::DeliveryKey;
 use millrace_storage::meta::keys::shard::{ShardMetaKey, scan_stream};
 use millrace_storage::meta::keys::stream::{self, StreamIdKey, StreamIdValue, StreamKey, StreamValue};
+use millrace_storage::meta::keys::stream_attribute::StreamAttributeKey;
+use millrace_storage::meta::keys::stream_consumer::scan_consumers;
 use millrace_storage::meta::{self, MetaStore, keys};
 use millrace_storage::time::Timestamp;
 use parking_lot::RwLock;
@@ -412,10 +414,13 @@ pub(super) fn not_found(name: &StreamName) -> Error {
     Error::not_found(format_args!("no stream is named {name}")).about("stream", name)
 }
 
-/// The writes that remove a stream with its shards.
+/// The writes that remove a stream with its shards, registered consumers and attributes.
 async fn forget(key: &StreamKey, meta: &dyn MetaStore, id: StreamId) -> Result<Vec<meta::Write>> {
-    let shards = scan_stream(meta, id).await?;
-    Ok(shards.iter().map(|(shard, _)| keys::delete(shard)).chain([keys::delete(key)]).collect())
+    let (shards, consumers) = (scan_stream(meta, id).await?, scan_consumers(meta, id.0).await?);
+    let shards = shards.iter().map(|(shard, _)| keys::delete(shard));
+    let consumers = consumers.iter().map(|(consumer, _)| keys::delete(consumer));
+    let rest = [keys::delete(&StreamAttributeKey { stream: id.0 }), keys::delete(key)];
+    Ok(shards.chain(consumers).chain(rest).collect())
 }
 
 fn value_of(id: u32, created_at: Timestamp, spec: &StreamSpec) -> StreamValue {

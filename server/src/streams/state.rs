@@ -162,7 +162,7 @@ impl StreamState {
             .unwrap_or(std::num::NonZeroU32::MIN);
         self.topology.send_modify(|held| {
             *held = Arc::new(topology);
-            closed.into_iter().for_each(|(shard, closed)| shard.close(closed));
+            closed.into_iter().for_each(|(shard, closed)| shard.close_now(closed));
         });
     }
 

@@ -8,6 +8,8 @@ mod registry;
 mod encryption;
 mod reshard;
 mod retention;
+mod corrupt;
+mod clock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

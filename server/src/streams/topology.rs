@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millrace_storage::log::{Offset, ShardId, ShardKey, StreamId};
 use millrace_storage::time::Timestamp;
@@ -38,6 +38,8 @@ pub struct ShardState {
     reason: Box<str>,
     /// Set with the topology that has its children.
     closed: OnceLock<Closed>,
+    /// When this process closed it, by a clock that nobody sets.
+    closed_here: OnceLock<Instant>,
     account: RwLock<Arc<Account>>,
     /// Bytes and records that became durable since the process began.
     taken: [AtomicU64; 2],
@@ -144,6 +146,7 @@ impl ShardState {
             created_at,
             reason,
             closed: OnceLock::new(),
+            closed_here: OnceLock::new(),
             account: RwLock::new(Arc::new(Account::new(spec.quota, spec.record_bytes_max, Instant::now()))),
             taken: Default::default(),
             metrics: metrics.shard(name, key.shard.0),
@@ -191,6 +194,23 @@ impl ShardState {
     #[must_use]
     pub fn closed(&self) -> Option<&Closed> {
         self.closed.get()
+    }
+
+    /// Whether it was closed, and not longer than this ago. Where this process closed it, no step of the system's clock
+    /// changes the answer.
+    pub(super) fn closed_within(&self, age: Duration) -> bool {
+        match (self.closed(), self.closed_here.get()) {
+            (None, _) => false,
+            (Some(_), Some(at)) => at.elapsed() <= age,
+            (Some(closed), None) => closed.at >= Timestamp::now().before(age),
+        }
+    }
+
+    /// Closes it, for good, at this moment.
+    pub(super) fn close_now(&self, closed: Closed) {
+        // Before the other, by which it counts as closed.
+        let _ = self.closed_here.set(Instant::now());
+        self.close(closed);
     }
 
     /// Closes it, for good.

@@ -3,6 +3,7 @@
 //! ```text
 //! objects/<SHA-256>          the files' bytes, each once however many backups hold it
 //! backups/<time>.json        one backup: which files, under what names; written last, and only this makes it one
+//! taking/, pruning/          who is at work here at present
 //! ```
 //!
 //! **Why a backup is consistent.** No meta commit happens while both copies are made: first of the meta store, then of the log,
@@ -11,15 +12,19 @@
 //! meta commit. A trim that comes in between is one that the copied positions allow, because retention trims below what is
 //! committed, and nothing is committed meanwhile.
 //!
-//! Nothing here runs a server or knows what the bytes mean. A backup is never changed after it was written.
+//! Nothing here runs a server or knows what the bytes mean. A backup is never changed after it was written; a prune removes it
+//! as a whole.
 
 mod manifest;
+mod marker;
 mod take;
 mod restore;
+mod prune;
 #[cfg(test)]
 mod tests;
 
 pub use manifest::{Backup, BackupFile};
+pub use prune::{Pruned, Pruning, prune};
 pub use restore::{RESTORING, list, restore};
 pub use take::{Progress, remove_remains, take};
 
@@ -63,6 +68,20 @@ pub enum Error {
         place: String,
         /// Its id, or "at all".
         id: String,
+    },
+    /// Work that does not go with this is under way in the backup's place.
+    #[error("{work} in {place}; try again later, or after an hour where that process ended in the middle")]
+    Busy {
+        /// Where.
+        place: String,
+        /// In words.
+        work: &'static str,
+    },
+    /// This work took so long between two steps that another one took it for dead.
+    #[error("{marker} is gone: this stood still for so long that another process went on without it; do it again")]
+    Overtaken {
+        /// The marker.
+        marker: String,
     },
     /// A restore would overwrite what is there.
     #[error("{path} is not empty; restore into an empty or a new folder")]

@@ -11,6 +11,7 @@ use object_store::{ObjectStoreExt, WriteMultipart};
 use ring::digest;
 
 use super::manifest::{Backup, BackupFile, hex};
+use super::marker::{Marker, Work};
 use super::{Error, Result, blocking, disk};
 use crate::lake::store::Store;
 use crate::log::rocks::RocksLog;
@@ -55,7 +56,7 @@ pub async fn take(
     fs::create_dir_all(&copies).map_err(disk(&copies))?;
     let copied = copy(log, meta, &copies).await;
     let taken = match copied {
-        Ok(()) => upload(&copies, now, place, &mut progress).await,
+        Ok(()) => marked(&copies, now, place, &mut progress).await,
         Err(error) => Err(error),
     };
     remove_remains(data_dir)?;
@@ -77,10 +78,24 @@ async fn copy(log: &Arc<RocksLog>, meta: &RocksMeta, copies: &Path) -> Result<()
     meta.checkpoint(copies.join("meta"), move || runtime.block_on(log.checkpoint(path)).map_err(Error::from)).await
 }
 
+/// Uploads while prunes keep away.
+async fn marked(
+    copies: &Path,
+    now: Timestamp,
+    place: &Store,
+    progress: &mut (impl FnMut(Progress) + Send),
+) -> Result<(Backup, Progress)> {
+    let mut marker = Marker::put(place, Work::Taking).await?;
+    let taken = upload(copies, now, place, &mut marker, progress).await;
+    marker.remove().await;
+    taken
+}
+
 async fn upload(
     copies: &Path,
     now: Timestamp,
     place: &Store,
+    marker: &mut Marker<'_>,
     progress: &mut (impl FnMut(Progress) + Send),
 ) -> Result<(Backup, Progress)> {
     let paths = files(copies)?;
@@ -89,6 +104,7 @@ async fn upload(
     let mut files = Vec::with_capacity(paths.len());
     for (name, path) in paths {
         let file = describe(name, path.clone()).await?;
+        marker.touch().await?;
         if !is_there(place, &file).await? {
             put(place, &file, &path).await?;
             at.bytes_copied += file.bytes;
@@ -101,6 +117,7 @@ async fn upload(
     let id = DateTime::from_timestamp_millis(now.as_millis())
         .map_or_else(|| now.as_millis().to_string(), |time| time.format("%Y%m%dT%H%M%S%.3fZ").to_string());
     let backup = Backup::new(id, now.as_millis(), files);
+    marker.check().await?;
     place.put(&place.path(&format!("backups/{}.json", backup.id)), backup.encode()).await?;
     Ok((backup, at))
 }

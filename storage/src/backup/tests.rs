@@ -1,9 +1,12 @@
 //! Backups of stores that are written to: what they hold, what a second one copies, and what a damaged one does.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use super::marker::{Marker, Work};
 use super::*;
 use crate::lake::store::{Store, StoreSettings};
 use crate::log::rocks::{LogSettings, RocksLog};
@@ -145,6 +148,100 @@ async fn a_damaged_backup_is_refused_by_the_object_that_is_wrong() {
     fs::write(&manifest, text).unwrap();
     let error = site.restore(None, "forged").await.unwrap_err();
     assert!(error.to_string().contains("check sum"), "{error}");
+}
+
+impl Site {
+    async fn prune(&self, keep: u32, pruning: Pruning) -> Result<Pruned> {
+        prune(&self.place, NonZeroU32::new(keep).unwrap(), pruning).await
+    }
+
+    /// The marker files of one kind of work.
+    fn markers(&self, work: &str) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.folder.path().join("place").join(work)).into_iter().flatten();
+        files.map(|file| file.unwrap().path()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prune_keeps_the_newest_and_all_that_they_need() {
+    let site = Site::new();
+    let mut taken = Vec::new();
+    for _ in 0..4 {
+        site.put(50_000).await;
+        taken.push(site.take().await.0);
+    }
+    let before = site.objects().len();
+    let told = site.prune(2, Pruning::Dry).await.unwrap();
+    assert_eq!(
+        (list(&site.place).await.unwrap().len(), site.objects().len()),
+        (4, before),
+        "a dry run removes nothing"
+    );
+    let pruned = site.prune(2, Pruning::Real).await.unwrap();
+    assert_eq!(pruned, told);
+    assert_eq!(pruned.backups, [taken[0].id.clone(), taken[1].id.clone()]);
+    assert_eq!((pruned.kept, pruned.objects), (2, (before - site.objects().len()) as u64));
+    assert!(pruned.objects > 0 && pruned.bytes > 0, "{pruned:?}");
+    assert_eq!(list(&site.place).await.unwrap(), taken[2..]);
+    for (number, backup) in taken[2..].iter().enumerate() {
+        let restored = site.restore(Some(&backup.id), &format!("restored-{number}")).await.unwrap();
+        let records = 3 + number as u64;
+        assert_eq!(contents(&restored).await, (records, records));
+    }
+    // What a prune that ended early, or a backup that never came to its end, left is found by the next.
+    fs::write(site.folder.path().join("place/objects").join("0".repeat(64)), b"left").unwrap();
+    let again = site.prune(2, Pruning::Real).await.unwrap();
+    assert_eq!((again.backups.len(), again.objects, again.bytes), (0, 1, 4));
+    assert_eq!(site.prune(9, Pruning::Real).await.unwrap(), Pruned { kept: 2, ..Pruned::default() });
+    assert!(site.markers("pruning").is_empty() && site.markers("taking").is_empty());
+}
+
+/// What a backup that is being taken found, and did not copy, must stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_and_a_prune_give_way_to_each_other() {
+    let site = Site::new();
+    site.put(10).await;
+    site.take().await;
+    let taking = Marker::put(&site.place, Work::Taking).await.unwrap();
+    let error = site.prune(1, Pruning::Real).await.unwrap_err();
+    assert!(matches!(&error, Error::Busy { .. }) && error.to_string().contains("a backup is being taken"), "{error}");
+    assert!(site.markers("pruning").is_empty(), "who gave way leaves no mark");
+    taking.remove().await;
+    let pruning = Marker::put(&site.place, Work::Pruning).await.unwrap();
+    let taken = take(&site.log, &site.meta, &site.data_dir(), &site.place, |_| {}).await;
+    assert!(matches!(taken, Err(Error::Busy { .. })), "{taken:?}");
+    // That process ended in the middle, an hour ago.
+    let left = &site.markers("pruning")[0];
+    let old = SystemTime::now() - Duration::from_secs(3600 + 60);
+    fs::File::options().write(true).open(left).unwrap().set_modified(old).unwrap();
+    site.take().await;
+    site.prune(1, Pruning::Real).await.unwrap();
+    assert!(site.markers("pruning").is_empty(), "what was left goes with the next prune");
+    assert!(matches!(pruning.check().await, Err(Error::Overtaken { .. })));
+}
+
+/// The process stood still for so long that a prune went on without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_was_taken_for_dead_is_none() {
+    let site = Site::new();
+    site.put(10).await;
+    let overtake = |_| site.markers("taking").into_iter().for_each(|marker| fs::remove_file(marker).unwrap());
+    let taken = take(&site.log, &site.meta, &site.data_dir(), &site.place, overtake).await;
+    assert!(matches!(taken, Err(Error::Overtaken { .. })), "{taken:?}");
+    assert!(list(&site.place).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_pruned_where_a_manifest_cannot_be_read() {
+    let site = Site::new();
+    for _ in 0..2 {
+        site.put(1000).await;
+        site.take().await;
+    }
+    let before = site.objects().len();
+    fs::write(site.folder.path().join("place/backups/20990101T000000.000Z.json"), "{").unwrap();
+    assert!(matches!(site.prune(1, Pruning::Real).await, Err(Error::Damaged { .. })));
+    assert_eq!(site.objects().len(), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,12 +3,12 @@
 use iceberg::spec::{DataFile, SchemaRef};
 use iceberg::table::Table;
 
-use super::commit::{Attempt, Refused};
-use super::{BatchSummary, Catalog, Error, Result, TableName};
+use super::commit::{Along, Attempt, Done, Refused};
+use super::{BatchSummary, Catalog, Error, Result, Slot, TableName};
 use crate::meta::{Condition, Write};
 
 /// How often a commit is tried while other engines move the table.
-const COMMIT_ATTEMPTS_MAX: u32 = 20;
+pub(super) const COMMIT_ATTEMPTS_MAX: u32 = 20;
 
 /// A batch to append.
 #[derive(Debug, Clone)]
@@ -33,21 +33,25 @@ impl Catalog {
     /// condition of the caller failed, and [`Error::Schema`] that the table's columns have changed so that the rows must be
     /// converted anew. An error that [may have applied](Error::may_have_applied) is decided by reading the checkpoint.
     pub async fn append(&self, name: &TableName, append: Append) -> Result<Table> {
+        let along = Along { schema: append.schema.as_ref(), conditions: &append.conditions, writes: &append.writes };
         let slot = self.slot(name);
         let _turn = slot.commit.lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             let base = self.load_with_pointer(name).await?;
-            match Attempt::new(self, name, &base, &append)?.run().await {
-                Ok(done) => {
-                    let loaded = slot.keep(done.loaded);
-                    self.write_version_hint(&loaded).await;
-                    self.delete_expired(&loaded, done.expired).await;
-                    return Ok(loaded.table);
-                }
+            match Attempt::new(self, name, &base, along)?.append(&append).await {
+                Ok(done) => return Ok(self.settle(&slot, done).await),
                 Err(Refused::Moved) => tracing::debug!(table = %name, "another writer moved the table; trying again"),
                 Err(Refused::Failed(error)) => return Err(error),
             }
         }
         Err(Error::Contended { table: name.clone(), attempts: COMMIT_ATTEMPTS_MAX })
+    }
+
+    /// What follows a commit that applied.
+    pub(super) async fn settle(&self, slot: &Slot, done: Done) -> Table {
+        let loaded = slot.keep(done.loaded);
+        self.write_version_hint(&loaded).await;
+        self.delete_expired(&loaded, done.expired).await;
+        loaded.table
     }
 }

@@ -7,19 +7,20 @@ use std::collections::HashMap;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use iceberg::spec::{MetadataLog, Schema, Snapshot, TableMetadata};
+use iceberg::spec::{MetadataLog, Schema, SchemaRef, Snapshot, TableMetadata};
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{
-    ErrorKind, MetadataLocation, Namespace, NamespaceIdent, TableCommit, TableCreation, TableIdent, TableUpdate,
+    ErrorKind, MetadataLocation, Namespace, NamespaceIdent, TableCommit, TableCreation, TableIdent, TableRequirement,
+    TableUpdate,
 };
 use parking_lot::Mutex;
 
 use super::schema::{Fit, fit};
 use super::{Append, Catalog, Error, Loaded, Result, TableName};
-use crate::meta;
 use crate::meta::keys;
 use crate::meta::keys::table::TableValue;
+use crate::meta::{self, Condition, Write};
 use crate::time::Timestamp;
 
 /// A commit that applied.
@@ -46,30 +47,42 @@ impl From<Error> for Refused {
     }
 }
 
+/// What a commit of any kind comes with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Along<'a> {
+    /// The schema that the files were written with.
+    pub(super) schema: Option<&'a SchemaRef>,
+    /// What must hold.
+    pub(super) conditions: &'a [Condition],
+    /// What else is written.
+    pub(super) writes: &'a [Write],
+}
+
 /// One attempt on one base state.
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
-    catalog: &'a Catalog,
-    name: &'a TableName,
-    base: &'a Loaded,
-    append: &'a Append,
+    pub(super) catalog: &'a Catalog,
+    pub(super) name: &'a TableName,
+    pub(super) base: &'a Loaded,
+    along: Along<'a>,
     /// The schema to commit, where it is not the base's.
     schema: Option<Schema>,
     /// The base with that schema: what the transaction sees, so that its manifests have the new columns.
-    view: Table,
+    pub(super) view: Table,
     /// Iceberg's errors cannot carry ours, so the outcome is handed over here.
     outcome: Mutex<Option<Result<Done, Refused>>>,
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(catalog: &'a Catalog, name: &'a TableName, base: &'a Loaded, append: &'a Append) -> Result<Self> {
-        let schema = extended_schema(name, base.table.metadata(), append)?;
+    pub(super) fn new(catalog: &'a Catalog, name: &'a TableName, base: &'a Loaded, along: Along<'a>) -> Result<Self> {
+        let schema = extended_schema(name, base.table.metadata(), along.schema)?;
         let view = view(catalog, name, base, schema.clone())?;
-        Ok(Self { catalog, name, base, append, schema, view, outcome: Mutex::new(None) })
+        Ok(Self { catalog, name, base, along, schema, view, outcome: Mutex::new(None) })
     }
 
-    pub(super) async fn run(self) -> Result<Done, Refused> {
-        let committed = self.transact().await;
+    /// Appends by Iceberg's own transaction.
+    pub(super) async fn append(self, append: &Append) -> Result<Done, Refused> {
+        let committed = self.transact(append).await;
         match (self.outcome.into_inner(), committed) {
             (Some(outcome), _) => outcome,
             (None, Err(error)) => Err(Error::iceberg(self.name, error).into()),
@@ -77,21 +90,26 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn transact(&self) -> iceberg::Result<Table> {
+    async fn transact(&self, append: &Append) -> iceberg::Result<Table> {
         let transaction = Transaction::new(&self.view);
-        let append = transaction
+        let action = transaction
             .fast_append()
             // The check reads every manifest of the table. Names are unique already: they carry delivery and batch, and the
             // caller's conditions let a batch commit once.
             .with_check_duplicate(false)
-            .set_snapshot_properties(self.append.summary.to_properties())
-            .add_data_files(self.append.files.iter().cloned());
-        append.apply(transaction)?.commit(self).await
+            .set_snapshot_properties(append.summary.to_properties())
+            .add_data_files(append.files.iter().cloned());
+        action.apply(transaction)?.commit(self).await
     }
 
     /// Writes the new metadata file, then swaps the pointer.
-    async fn swap(&self, mut commit: TableCommit) -> Result<Done, Refused> {
-        let (metadata, expired) = self.new_metadata(&mut commit).map_err(|error| Error::iceberg(self.name, error))?;
+    pub(super) async fn swap(
+        &self,
+        requirements: Vec<TableRequirement>,
+        updates: Vec<TableUpdate>,
+    ) -> Result<Done, Refused> {
+        let (metadata, expired) =
+            self.new_metadata(requirements, updates).map_err(|error| Error::iceberg(self.name, error))?;
         let location = self.new_location(&metadata);
         let written = metadata.write_to(&self.catalog.file_io, &location).await;
         written.map_err(|error| Error::iceberg(self.name, error))?;
@@ -104,8 +122,12 @@ impl<'a> Attempt<'a> {
         Ok(Done { loaded: Loaded { pointer, table }, expired })
     }
 
-    fn new_metadata(&self, commit: &mut TableCommit) -> iceberg::Result<(TableMetadata, Vec<MetadataLog>)> {
-        for requirement in commit.take_requirements() {
+    fn new_metadata(
+        &self,
+        requirements: Vec<TableRequirement>,
+        updates: Vec<TableUpdate>,
+    ) -> iceberg::Result<(TableMetadata, Vec<MetadataLog>)> {
+        for requirement in requirements {
             requirement.check(Some(self.base.table.metadata()))?;
         }
         let from = self.base.pointer.value.metadata_location.clone();
@@ -114,7 +136,7 @@ impl<'a> Attempt<'a> {
             builder = builder.add_current_schema(schema.clone())?;
         }
         let not_before = self.base.table.metadata().last_updated_ms();
-        for update in commit.take_updates() {
+        for update in updates {
             builder = in_order_of_time(update, not_before).apply(builder)?;
         }
         let built = builder.build()?;
@@ -132,9 +154,9 @@ impl<'a> Attempt<'a> {
     async fn swap_pointer(&self, value: &TableValue) -> Result<(), Refused> {
         let key = self.name.key();
         // The caller's conditions come first: where they fail no retry helps, whatever became of the pointer.
-        let mut conditions = self.append.conditions.clone();
+        let mut conditions = self.along.conditions.to_vec();
         conditions.push(keys::unchanged(&key, &self.base.pointer));
-        let mut writes = self.append.writes.clone();
+        let mut writes = self.along.writes.to_vec();
         writes.push(keys::put(&key, value));
         match self.catalog.meta.commit(conditions, writes).await {
             Ok(()) => Ok(()),
@@ -169,8 +191,8 @@ fn in_order_of_time(update: TableUpdate, not_before_ms: i64) -> TableUpdate {
 }
 
 /// The schema that the commit must set, where the table does not cover the files' own.
-fn extended_schema(name: &TableName, table: &TableMetadata, append: &Append) -> Result<Option<Schema>> {
-    let Some(written) = &append.schema else {
+fn extended_schema(name: &TableName, table: &TableMetadata, written: Option<&SchemaRef>) -> Result<Option<Schema>> {
+    let Some(written) = written else {
         return Ok(None);
     };
     match fit(table, written) {
@@ -218,8 +240,8 @@ impl iceberg::Catalog for Attempt<'_> {
         Ok(self.view.clone())
     }
 
-    async fn update_table(&self, commit: TableCommit) -> iceberg::Result<Table> {
-        let outcome = self.swap(commit).await;
+    async fn update_table(&self, mut commit: TableCommit) -> iceberg::Result<Table> {
+        let outcome = self.swap(commit.take_requirements(), commit.take_updates()).await;
         let told = match &outcome {
             Ok(done) => Ok(done.loaded.table.clone()),
             Err(_) => Err(iceberg::Error::new(ErrorKind::CatalogCommitConflicts, "the attempt was refused")),

@@ -55,6 +55,14 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A file that was to be replaced is not the table's any more: somebody else replaced or removed it.
+    #[error("table {table} does not list {file} any more, which was to be replaced")]
+    FileGone {
+        /// The table.
+        table: TableName,
+        /// The file's URL.
+        file: String,
+    },
     /// A snapshot's summary has Millrace properties that cannot be read.
     #[error("snapshot {snapshot} of table {table} cannot be read: {reason}")]
     Summary {

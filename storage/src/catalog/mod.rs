@@ -12,6 +12,7 @@ mod schema;
 mod summary;
 mod create;
 mod append;
+mod overwrite;
 mod commit;
 mod tidy;
 mod files;
@@ -24,7 +25,8 @@ pub use create::NewTable;
 pub use error::{Error, Result};
 pub use files::{FileEntry, TableFiles};
 pub use name::{DEFAULT_NAMESPACE, TableName};
-pub use snapshots::{SnapshotEntry, ends, last_batch, snapshots};
+pub use overwrite::Overwrite;
+pub use snapshots::{REBUILD, SnapshotEntry, ends, last_batch, snapshots};
 pub use storage::file_io;
 pub use summary::BatchSummary;
 

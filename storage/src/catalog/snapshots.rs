@@ -24,6 +24,8 @@ pub struct SnapshotEntry {
     pub added_rows: Option<u64>,
     /// Data files that it added.
     pub added_files: Option<u64>,
+    /// Rows that it removed, or replaced by those that it added.
+    pub removed_rows: Option<u64>,
     /// Rows of the table with it.
     pub total_rows: Option<u64>,
     /// Data files of the table with it.
@@ -32,7 +34,12 @@ pub struct SnapshotEntry {
     pub total_bytes: Option<u64>,
     /// The batch that it holds, where a delivery made it.
     pub batch: Option<BatchSummary>,
+    /// The rebuild that made it, where one did.
+    pub rebuild: Option<String>,
 }
+
+/// The property of a rebuild's snapshot that names it.
+pub const REBUILD: &str = "millrace.rebuild";
 
 /// The snapshots that led to the table's current state, oldest first.
 pub fn snapshots(table: &Table) -> Result<Vec<SnapshotEntry>> {
@@ -74,10 +81,12 @@ fn entry(table: &Table, snapshot: &SnapshotRef) -> Result<SnapshotEntry> {
         operation: summary.operation.as_str().to_owned(),
         added_rows: count(properties, "added-records"),
         added_files: count(properties, "added-data-files"),
+        removed_rows: count(properties, "deleted-records"),
         total_rows: count(properties, "total-records"),
         total_files: count(properties, "total-data-files"),
         total_bytes: count(properties, "total-files-size"),
         batch: batch(table, snapshot)?,
+        rebuild: properties.get(REBUILD).cloned(),
     })
 }
 

@@ -19,6 +19,7 @@ const FILES: &str = "millrace.files";
 const BYTES_IN: &str = "millrace.bytes_in";
 const BYTES_OUT: &str = "millrace.bytes_out";
 const LOST: &str = "millrace.lost";
+const REPLAYED: &str = "millrace.replayed";
 
 /// A batch of a delivery: the records that one snapshot holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,8 @@ impl BatchSummary {
         let ranges: BTreeMap<u32, [u64; 2]> =
             self.ranges.iter().map(|(shard, range)| (shard.0, [range.start.0, range.end.0])).collect();
         let ranges = serde_json::to_string(&ranges).expect("numbers and arrays are JSON");
-        let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost } = self.totals;
+        let Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed } =
+            self.totals;
         let counts = [
             (RECORDS, records),
             (OUTPUTS, outputs),
@@ -51,6 +53,7 @@ impl BatchSummary {
             (BYTES_IN, bytes_in),
             (BYTES_OUT, bytes_out),
             (LOST, lost),
+            (REPLAYED, replayed),
             (BATCH, self.batch),
         ];
         let mut properties: HashMap<_, _> =
@@ -85,6 +88,8 @@ impl BatchSummary {
             bytes_in: count(BYTES_IN)?,
             bytes_out: count(BYTES_OUT)?,
             lost: count(LOST)?,
+            // Snapshots of before have none.
+            replayed: if properties.contains_key(REPLAYED) { count(REPLAYED)? } else { 0 },
         };
         Ok(Some(Self { delivery: delivery.clone(), batch: count(BATCH)?, ranges: by_shard, totals }))
     }
@@ -108,9 +113,10 @@ mod tests {
     fn summaries() -> impl Strategy<Value = BatchSummary> {
         let range = (any::<u64>(), any::<u64>()).prop_map(|(a, b)| Offset(a.min(b))..Offset(a.max(b)));
         let ranges = proptest::collection::btree_map(any::<u32>().prop_map(ShardId), range, 0..5);
-        (".{0,20}", any::<u64>(), ranges, any::<[u64; 9]>()).prop_map(|(delivery, batch, ranges, counts)| {
-            let [records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost] = counts;
-            let totals = Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost };
+        (".{0,20}", any::<u64>(), ranges, any::<[u64; 10]>()).prop_map(|(delivery, batch, ranges, counts)| {
+            let [records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed] = counts;
+            let totals =
+                Totals { records, outputs, rows, set_aside, dropped, files, bytes_in, bytes_out, lost, replayed };
             BatchSummary { delivery, batch, ranges, totals }
         })
     }
@@ -134,6 +140,7 @@ mod tests {
         let summary = BatchSummary { delivery: "d".to_owned(), batch: 1, ranges, totals: Totals::default() };
         for (name, value, expected) in [
             (BATCH, None, "the property millrace.batch is missing"),
+            (REPLAYED, Some("x"), "the property millrace.replayed is not a number: \"x\""),
             (RECORDS, Some("x"), "the property millrace.records is not a number: \"x\""),
             (RANGES, Some("[]"), "the property millrace.ranges is not a JSON object of ranges"),
             (RANGES, Some("{\"0\":[2,1]}"), "the property millrace.ranges ends shard 0 at 1, before its start 2"),

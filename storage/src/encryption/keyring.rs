@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 
 use super::{DataKey, KeyVersion};
 use crate::log::{self, StreamId};
+use crate::time::Timestamp;
 
 /// The data keys that the log asks for.
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ struct StreamKeys {
 enum Slot {
     Open(Arc<DataKey>),
     Locked { reason: String, is_retryable: bool },
+    Destroyed { at: Timestamp },
 }
 
 /// Why a data key cannot be used.
@@ -37,6 +39,8 @@ pub struct KeyUnusable {
     pub reason: String,
     /// Whether it may be usable later without a change of settings.
     pub is_retryable: bool,
+    /// Whether it was destroyed, and with it every record that it sealed.
+    pub is_destroyed: bool,
 }
 
 impl Keyring {
@@ -45,7 +49,12 @@ impl Keyring {
         let streams = self.streams.read();
         match streams.get(&stream).and_then(|keys| keys.sealing) {
             None => Ok(None),
-            Some(version) => usable(&streams, stream, version).map(Some),
+            Some(version) => usable(&streams, stream, version).map(Some).map_err(|mut why| {
+                if why.is_destroyed {
+                    why.reason.push_str(", and no other was made; rotate the stream's key");
+                }
+                why
+            }),
         }
     }
 
@@ -81,9 +90,14 @@ impl Keyring {
 
     /// Adds a key that exists and cannot be used.
     pub(super) fn add_locked(&self, stream: StreamId, why: KeyUnusable) {
-        let KeyUnusable { version, reason, is_retryable } = why;
+        let KeyUnusable { version, reason, is_retryable, .. } = why;
         let mut streams = self.streams.write();
         streams.entry(stream).or_default().keys.insert(version, Slot::Locked { reason, is_retryable });
+    }
+
+    /// Notes that a key was destroyed.
+    pub(super) fn add_destroyed(&self, stream: StreamId, version: KeyVersion, at: Timestamp) {
+        self.streams.write().entry(stream).or_default().keys.insert(version, Slot::Destroyed { at });
     }
 
     /// Seals the stream's blocks from now on with a version, or with none.
@@ -91,7 +105,7 @@ impl Keyring {
         self.streams.write().entry(stream).or_default().sealing = version;
     }
 
-    /// How many keys exist and cannot be used.
+    /// How many keys exist and cannot be used; those that were destroyed exist no more.
     #[must_use]
     pub fn locked_count(&self) -> usize {
         let streams = self.streams.read();
@@ -130,11 +144,16 @@ fn usable(
     match streams.get(&stream).and_then(|keys| keys.keys.get(&version)) {
         Some(Slot::Open(key)) => Ok(Arc::clone(key)),
         Some(Slot::Locked { reason, is_retryable }) => {
-            Err(KeyUnusable { version, reason: reason.clone(), is_retryable: *is_retryable })
+            let (reason, is_retryable) = (reason.clone(), *is_retryable);
+            Err(KeyUnusable { version, reason, is_retryable, is_destroyed: false })
+        }
+        Some(Slot::Destroyed { at }) => {
+            let reason = format!("it was destroyed at {at}");
+            Err(KeyUnusable { version, reason, is_retryable: false, is_destroyed: true })
         }
         None => {
             let reason = "there is no such key: it was destroyed, or is not of this server".to_owned();
-            Err(KeyUnusable { version, reason, is_retryable: false })
+            Err(KeyUnusable { version, reason, is_retryable: false, is_destroyed: false })
         }
     }
 }

@@ -43,8 +43,8 @@ impl MasterKeys {
         self.0.first().ok_or(Error::NoMaster)
     }
 
-    /// The one of an id.
-    pub(super) fn by_id(&self, id: &str) -> Result<&Arc<dyn MasterKey>> {
+    /// The one of an id, to unwrap what it wrapped.
+    pub fn by_id(&self, id: &str) -> Result<&Arc<dyn MasterKey>> {
         self.0.iter().find(|master| master.id() == id).ok_or_else(|| {
             let here: Vec<&str> = self.0.iter().map(|master| master.id()).collect();
             let here = if here.is_empty() { "none".to_owned() } else { here.join(", ") };

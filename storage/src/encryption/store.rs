@@ -134,7 +134,7 @@ impl KeyStore {
 
     fn lock(&self, key: DataKeyKey, error: Error) -> Error {
         let (reason, is_retryable) = (error.to_string(), error.is_retryable());
-        let why = KeyUnusable { version: KeyVersion(key.version), reason, is_retryable };
+        let why = KeyUnusable { version: KeyVersion(key.version), reason, is_retryable, is_destroyed: false };
         self.keyring.add_locked(StreamId(key.stream_id), why);
         error
     }
@@ -142,6 +142,10 @@ impl KeyStore {
     /// Unwraps one key into the keyring. The error has been put there too.
     async fn load(&self, key: DataKeyKey, value: DataKeyValue) -> Option<(DataKeyKey, Error)> {
         let (stream, version) = (StreamId(key.stream_id), KeyVersion(key.version));
+        if value.destroyed_at_ms > 0 {
+            self.keyring.add_destroyed(stream, version, Timestamp(value.destroyed_at_ms));
+            return None;
+        }
         match self.unwrap(key, &value).await {
             Ok(material) => {
                 self.keyring.add(stream, DataKey::new(version, &material));
@@ -182,7 +186,7 @@ impl KeyStore {
             wrapped,
             master_key_id: master.id().to_owned(),
             created_at_ms: Timestamp::now().as_millis(),
-            replaced_at_ms: 0,
+            ..DataKeyValue::default()
         };
         Ok(NewKey { stream, key: DataKey::new(version, &material), value })
     }
@@ -239,7 +243,7 @@ impl KeyStore {
         let master = self.masters.current()?;
         let (mut count, mut failed) = (0, Vec::new());
         for (key, stored) in keys::scan::<DataKeyKey>(&*self.meta).await? {
-            if stored.value.master_key_id == master.id() {
+            if stored.value.master_key_id == master.id() || stored.value.destroyed_at_ms > 0 {
                 continue;
             }
             let material = match self.unwrap(key, &stored.value).await {
@@ -276,6 +280,42 @@ impl KeyStore {
         }
     }
 
+    /// The writes that destroy all of a stream's keys and leave their numbers and times, so that what they sealed is known
+    /// to be gone and not taken for damage; none where no key is left. Once they are stored the caller calls
+    /// [`KeyStore::shredded`]; where that is not known, [`KeyStore::doubt`].
+    pub async fn shredding(&self, stream: StreamId, at: Timestamp) -> Result<Vec<Write>> {
+        let mut writes: Vec<Write> = Vec::new();
+        for (key, stored) in scan_stream(&*self.meta, stream.0).await? {
+            let DataKeyValue { created_at_ms, replaced_at_ms, destroyed_at_ms, .. } = stored.value;
+            if destroyed_at_ms == 0 {
+                let replaced_at_ms = if replaced_at_ms > 0 { replaced_at_ms } else { at.as_millis() };
+                let destroyed_at_ms = at.as_millis().max(1);
+                let value = DataKeyValue { created_at_ms, replaced_at_ms, destroyed_at_ms, ..DataKeyValue::default() };
+                writes.push(keys::put(&key, &value));
+            }
+        }
+        if !writes.is_empty() {
+            writes.push(mark());
+        }
+        Ok(writes)
+    }
+
+    /// Takes over that a stream's keys were destroyed. Nothing seals until a new one is installed.
+    pub fn shredded(&self, stream: StreamId, at: Timestamp) {
+        for (version, usable) in self.keyring.versions(stream) {
+            if !usable.is_err_and(|why| why.is_destroyed) {
+                self.keyring.add_destroyed(stream, version, at);
+            }
+        }
+    }
+
+    /// Stops a stream from sealing with a key that may be destroyed: what it seals now might never be read.
+    pub fn doubt(&self, stream: StreamId) {
+        let Some(version) = self.keyring.sealing_version(stream) else { return };
+        let reason = "its destruction may have been stored; restart the server to find out".to_owned();
+        self.keyring.add_locked(stream, KeyUnusable { version, reason, is_retryable: false, is_destroyed: false });
+    }
+
     /// Destroys some of a stream's older keys, for good.
     pub async fn destroy(&self, stream: StreamId, versions: &[KeyVersion]) -> Result<()> {
         if versions.is_empty() {
@@ -290,7 +330,7 @@ impl KeyStore {
     }
 
     /// Rewrites the meta store's files. Where that fails, or the process ends first, the mark has the next open do it.
-    async fn purge(&self) {
+    pub async fn purge(&self) {
         let purged = async {
             self.meta.purge().await?;
             self.meta.commit(Vec::new(), vec![keys::delete(&PurgeKey)]).await

@@ -139,6 +139,52 @@ async fn a_stream_has_so_many_keys_and_no_more() {
     assert!(store.keyring().opening(StreamId(1), KeyVersion(1)).expect_err("gone").reason.contains("destroyed"));
 }
 
+/// What a shredding leaves: the numbers, so that none comes twice, and when the keys were destroyed.
+#[tokio::test]
+async fn shredded_keys_are_gone_for_good_and_known_to_be() {
+    let meta = memory();
+    let store = open(&meta, ONE).await;
+    rotate(&meta, &store, 1).await;
+    let first = sealed(&store.keyring(), 1);
+    rotate(&meta, &store, 1).await;
+    let second = sealed(&store.keyring(), 1);
+    rotate(&meta, &store, 2).await;
+    let other = sealed(&store.keyring(), 2);
+    let writes = store.shredding(StreamId(1), Timestamp(77)).await.expect("meta");
+    meta.commit(Vec::new(), writes).await.expect("commit");
+    store.shredded(StreamId(1), Timestamp(77));
+    for store in [store, open(&meta, ONE).await] {
+        let ring = store.keyring();
+        assert!(!opens(&ring, 1, &first) && !opens(&ring, 1, &second) && opens(&ring, 2, &other));
+        let why = ring.opening(StreamId(1), KeyVersion(1)).expect_err("destroyed");
+        assert!(why.is_destroyed && !why.is_retryable && why.reason.contains("1970-01-01T00:00:00.077Z"), "{why:?}");
+        let why = ring.sealing(StreamId(1)).expect_err("nothing seals in the clear");
+        assert!(why.reason.contains("rotate"), "{why:?}");
+        assert_eq!(ring.locked_count(), 0, "there is nothing to open any more");
+        assert_eq!(store.unlock().await.expect("meta"), 0);
+        assert!(store.shredding(StreamId(1), Timestamp(88)).await.expect("meta").is_empty());
+        let states = store.states(StreamId(1)).await.expect("states");
+        assert!(states.iter().all(|key| key.replaced_at.is_some() && key.unusable.is_some()), "{states:?}");
+        assert_eq!(store.make(StreamId(1)).await.expect("a new key").version(), KeyVersion(3));
+    }
+    // Another master key has nothing to wrap of them.
+    let both = open(&meta, &format!("{TWO}\n{ONE}")).await;
+    let (count, failed) = both.rewrap().await.expect("rewrap");
+    assert_eq!((count, failed.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_key_that_may_be_destroyed_seals_no_more() {
+    let meta = memory();
+    let store = open(&meta, ONE).await;
+    rotate(&meta, &store, 1).await;
+    let block = sealed(&store.keyring(), 1);
+    store.doubt(StreamId(1));
+    assert!(!opens(&store.keyring(), 1, &block));
+    assert!(store.keyring().sealing(StreamId(1)).expect_err("in doubt").reason.contains("restart"));
+    assert!(opens(&open(&meta, ONE).await.keyring(), 1, &block), "it was not");
+}
+
 /// A master key whose keeper can be away.
 #[derive(Debug)]
 struct Far {

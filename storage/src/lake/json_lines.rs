@@ -1,16 +1,20 @@
-//! Rows as JSON lines: plain, gzip or framed Snappy, under a prefix of each row's time.
+//! Rows as JSON lines: plain, gzip, Zstandard or framed Snappy, under a prefix of each row's time and partition keys.
 //!
-//! A line is one JSON value and nothing else: rows that are none are set aside.
+//! A line is one JSON value and nothing else: rows that are none are set aside. However many partitions there are, only a
+//! few of their files are in memory at once.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
+mod encode;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::write::GzEncoder;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
+pub(super) use self::encode::Encoder;
 use super::convert::read::{explain, text_of};
 use super::event_time::{TimeFormat, TimeSource};
 use super::json::{Json, JsonError, Peek};
@@ -47,15 +51,18 @@ pub enum LinesCompression {
     None,
     /// `.jsonl.gz`.
     Gzip,
+    /// Zstandard, at level 3: `.jsonl.zst`.
+    Zstd,
     /// The Snappy framing format (not Hadoop's, nor the JVM's own): `.jsonl.sz`.
     Snappy,
 }
 
 impl LinesCompression {
-    const fn extension(self) -> &'static str {
+    pub(super) const fn extension(self) -> &'static str {
         match self {
             Self::None => "jsonl",
             Self::Gzip => "jsonl.gz",
+            Self::Zstd => "jsonl.zst",
             Self::Snappy => "jsonl.sz",
         }
     }
@@ -66,16 +73,20 @@ impl LinesCompression {
     #[must_use]
     pub fn of_name(name: &str) -> Self {
         let ends = |compression: &Self| name.ends_with(&format!(".{}", compression.extension()));
-        [Self::Gzip, Self::Snappy].into_iter().find(ends).unwrap_or_default()
+        [Self::Gzip, Self::Zstd, Self::Snappy].into_iter().find(ends).unwrap_or_default()
     }
 
     /// The text of a file.
-    pub fn reader<'a>(self, file: impl io::Read + Send + 'a) -> Box<dyn io::Read + Send + 'a> {
-        match self {
+    ///
+    /// # Errors
+    /// Where a decoder cannot be set up; a file that is none fails when it is read.
+    pub fn reader<'a>(self, file: impl io::Read + Send + 'a) -> io::Result<Box<dyn io::Read + Send + 'a>> {
+        Ok(match self {
             Self::None => Box::new(file),
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
+            Self::Zstd => Box::new(zstd::stream::read::Decoder::new(file)?),
             Self::Snappy => Box::new(snap::read::FrameDecoder::new(file)),
-        }
+        })
     }
 }
 
@@ -86,9 +97,10 @@ impl FromStr for LinesCompression {
         match text {
             "none" => Ok(Self::None),
             "gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
             "snappy" => Ok(Self::Snappy),
             _ => Err(Error::Invalid(format!(
-                "the compression {text:?} is unknown for JSON lines; allowed are none, gzip and snappy"
+                "the compression {text:?} is unknown for JSON lines; allowed are none, gzip, zstd and snappy"
             ))),
         }
     }
@@ -116,63 +128,85 @@ pub struct Written {
     pub set_aside: Vec<SetAside>,
 }
 
-/// Writes rows as lines, one object for each prefix: `<destination>/<prefix><delivery>-<batch>-000.jsonl`.
+/// Writes rows as lines, one object for each prefix: `<destination>/<prefix><delivery>-<batch>-000.jsonl`, the largest first.
 ///
 /// Objects that are there already are overwritten. When this returns, all objects are durable.
 pub async fn write(store: &Store, settings: &JsonLinesSettings, names: &FileNames, rows: Vec<Row>) -> Result<Written> {
     let (of_rows, compression) = (settings.clone(), settings.compression);
-    let sorted = tokio::task::spawn_blocking(move || sort(&of_rows, rows));
-    let (files, set_aside) = sorted.await.map_err(broken)??;
-    let objects = futures::stream::iter(files).map(|(prefix, file)| async move {
-        let name = names.part(0, compression.extension());
-        let path = store.path(&format!("{}/{prefix}{name}", settings.destination));
-        let size_bytes = file.bytes.len() as u64;
-        upload(store, &path, file.bytes).await?;
-        Ok::<_, Error>(WrittenObject { url: store.url(&path), path, size_bytes, rows: file.rows })
+    let sorted = tokio::task::spawn_blocking(move || Sorted::new(&of_rows, rows));
+    let Sorted { rows, prefixes, set_aside } = sorted.await.map_err(broken)?;
+    let rows = Arc::new(rows);
+    let mut prefixes: Vec<_> = prefixes.into_iter().collect();
+    prefixes.sort_by_key(|(_, places)| std::cmp::Reverse(places.len()));
+    let objects = futures::stream::iter(prefixes).map(|(prefix, places)| {
+        let (count, rows) = (places.len() as u64, Arc::clone(&rows));
+        async move {
+            let encoded = tokio::task::spawn_blocking(move || encode(compression, &rows, &places));
+            let bytes = encoded.await.map_err(broken)?.map_err(broken)?;
+            let name = names.part(0, compression.extension());
+            let path = store.path(&format!("{}/{}{name}", settings.destination, names.folder(&prefix)));
+            let size_bytes = bytes.len() as u64;
+            upload(store, &path, bytes).await?;
+            Ok::<_, Error>((prefix, WrittenObject { url: store.url(&path), path, size_bytes, rows: count }))
+        }
     });
-    Ok(Written { objects: objects.buffered(FILES_IN_PARALLEL).try_collect().await?, set_aside })
+    let objects: BTreeMap<_, _> = objects.buffer_unordered(FILES_IN_PARALLEL).try_collect().await?;
+    Ok(Written { objects: objects.into_values().collect(), set_aside })
 }
 
 fn broken(error: impl std::fmt::Display) -> Error {
     Error::Invalid(format!("writing JSON lines broke off: {error}"))
 }
 
-struct File {
-    bytes: Bytes,
-    rows: u64,
+fn encode(compression: LinesCompression, rows: &[Row], places: &[u32]) -> io::Result<Bytes> {
+    let mut encoder = Encoder::new(compression)?;
+    for place in places {
+        encoder.write_line(&rows[*place as usize].data)?;
+    }
+    encoder.finish().map(Bytes::from)
 }
 
-/// Rows by prefix, compressed; and those that are no lines.
-fn sort(settings: &JsonLinesSettings, rows: Vec<Row>) -> Result<(BTreeMap<String, File>, Vec<SetAside>)> {
-    let mut open: BTreeMap<String, (Encoder, u64)> = BTreeMap::new();
-    let mut set_aside = Vec::new();
-    let mut last: Option<(i64, String)> = None;
-    for row in rows {
-        let time = match check(&row, &settings.time) {
-            Ok(time) => time,
-            Err((cause, message)) => {
-                set_aside.push(SetAside { row, cause, message });
-                continue;
-            }
-        };
-        // No prefix tells less than a minute.
-        let minute = time.0.div_euclid(60_000);
-        let prefix = match &last {
-            Some((of, prefix)) if *of == minute => prefix,
-            _ => &last.insert((minute, settings.prefix.evaluate(time))).1,
-        };
-        let (encoder, count) = match open.get_mut(prefix) {
-            Some(file) => file,
-            None => open.entry(prefix.clone()).or_insert_with(|| (Encoder::new(settings.compression), 0)),
-        };
-        encoder.write_line(&row.data).map_err(broken)?;
-        *count += 1;
+/// Rows, which of them each prefix has, and those that are no lines.
+struct Sorted {
+    rows: Vec<Row>,
+    prefixes: BTreeMap<String, Vec<u32>>,
+    set_aside: Vec<SetAside>,
+}
+
+/// What a row's prefix depends on: its time, as exactly as the prefix tells it, and its partition keys.
+type DependsOn = (i64, Option<Arc<[String]>>);
+
+impl Sorted {
+    fn new(settings: &JsonLinesSettings, rows: Vec<Row>) -> Self {
+        let mut sorted =
+            Self { rows: Vec::with_capacity(rows.len()), prefixes: BTreeMap::new(), set_aside: Vec::new() };
+        let mut by_place: Vec<(String, Vec<u32>)> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        // Most rows share all that their prefix depends on with others; only the first of them evaluates it.
+        let mut known: HashMap<DependsOn, usize> = HashMap::new();
+        let resolution_millis = settings.prefix.resolution_millis();
+        for row in rows {
+            let time = match check(&row, &settings.time) {
+                Ok(time) => time,
+                Err((cause, message)) => {
+                    sorted.set_aside.push(SetAside { row, cause, message, attempts: 1 });
+                    continue;
+                }
+            };
+            let depends_on = (time.0.div_euclid(resolution_millis), row.keys.clone());
+            let place = *known.entry(depends_on).or_insert_with(|| {
+                let prefix = settings.prefix.evaluate(time, row.keys());
+                *places.entry(prefix).or_insert_with_key(|prefix| {
+                    by_place.push((prefix.clone(), Vec::new()));
+                    by_place.len() - 1
+                })
+            });
+            by_place[place].1.push(sorted.rows.len() as u32);
+            sorted.rows.push(row);
+        }
+        sorted.prefixes = by_place.into_iter().collect();
+        sorted
     }
-    let files = open.into_iter().map(|(prefix, (encoder, rows))| {
-        let bytes = encoder.finish().map_err(broken)?;
-        Ok((prefix, File { bytes: Bytes::from(bytes), rows }))
-    });
-    Ok((files.collect::<Result<_>>()?, set_aside))
 }
 
 /// Checks that a row is one JSON value; gives its time.
@@ -206,52 +240,6 @@ fn read_time(text: &str, field: &str, format: &TimeFormat) -> Result<Option<i64>
         found = json.next_key()?.map(|name| name == field);
     }
     Ok(None)
-}
-
-/// A file of lines as it grows.
-enum Encoder {
-    Plain(Vec<u8>),
-    Gzip(Box<GzEncoder<Vec<u8>>>),
-    Snappy(Box<snap::write::FrameEncoder<Vec<u8>>>),
-}
-
-impl Encoder {
-    fn new(compression: LinesCompression) -> Self {
-        match compression {
-            LinesCompression::None => Self::Plain(Vec::new()),
-            LinesCompression::Gzip => Self::Gzip(Box::new(GzEncoder::new(Vec::new(), flate2::Compression::default()))),
-            LinesCompression::Snappy => Self::Snappy(Box::new(snap::write::FrameEncoder::new(Vec::new()))),
-        }
-    }
-
-    /// Writes one value as one line: white space between its tokens may hold line ends, and only that may.
-    fn write_line(&mut self, data: &[u8]) -> io::Result<()> {
-        let line = data.trim_ascii();
-        if line.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
-            let line: Vec<u8> =
-                line.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
-            self.writer().write_all(&line)?;
-        } else {
-            self.writer().write_all(line)?;
-        }
-        self.writer().write_all(b"\n")
-    }
-
-    fn writer(&mut self) -> &mut dyn Write {
-        match self {
-            Self::Plain(bytes) => bytes,
-            Self::Gzip(encoder) => encoder,
-            Self::Snappy(encoder) => encoder,
-        }
-    }
-
-    fn finish(self) -> io::Result<Vec<u8>> {
-        match self {
-            Self::Plain(bytes) => Ok(bytes),
-            Self::Gzip(encoder) => encoder.finish(),
-            Self::Snappy(encoder) => encoder.into_inner().map_err(|error| io::Error::other(error.to_string())),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod error;
 pub mod store;
 pub mod row;
 pub mod event_time;
+pub mod partition;
 pub mod prefix;
 pub mod schema;
 mod json;
@@ -16,6 +17,7 @@ mod upload;
 pub mod parquet;
 pub mod json_lines;
 pub mod set_aside;
+pub mod source_backup;
 
 pub use error::{Error, Result};
 pub use names::FileNames;

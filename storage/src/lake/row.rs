@@ -1,5 +1,7 @@
 //! A row: one output of a delivery's transform chain, with the record that it came from.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::log::{Offset, ShardId};
@@ -20,6 +22,19 @@ pub struct Row {
     pub partition_key: Bytes,
     /// The output: one JSON object, where all is well.
     pub data: Bytes,
+    /// The partition keys that the prefix asks for, in its order and safe in names; `None` where it asks for none. Rows
+    /// with the same keys share them.
+    pub keys: Option<Arc<[String]>>,
+    /// The record itself, where the row is all that became of it: what is kept where the row is set aside.
+    pub source: Option<Bytes>,
+}
+
+impl Row {
+    /// The partition keys; none where the prefix asks for none.
+    #[must_use]
+    pub fn keys(&self) -> &[String] {
+        self.keys.as_deref().unwrap_or_default()
+    }
 }
 
 /// A row that does not become part of the table, and why.
@@ -31,6 +46,8 @@ pub struct SetAside {
     pub cause: Cause,
     /// Why, in a sentence.
     pub message: String,
+    /// How often the step that failed tried it.
+    pub attempts: u32,
 }
 
 /// Why a row was set aside. The word is the folder below `errors/` and a metric's label.
@@ -55,11 +72,13 @@ pub enum Cause {
     TooManyColumns,
     /// A transform failed on the record.
     Transform,
+    /// A partition key is absent or empty, or cannot be part of an object's name.
+    PartitionKey,
 }
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::InvalidJson,
         Self::NotAnObject,
         Self::TypeConflict,
@@ -69,6 +88,7 @@ impl Cause {
         Self::TooDeep,
         Self::TooManyColumns,
         Self::Transform,
+        Self::PartitionKey,
     ];
 
     /// The word for folders, metrics and `errorCode`.
@@ -84,12 +104,46 @@ impl Cause {
             Self::TooDeep => "too_deep",
             Self::TooManyColumns => "too_many_columns",
             Self::Transform => "transform",
+            Self::PartitionKey => "partition_key",
         }
+    }
+
+    /// The error output type that Amazon Data Firehose has for it.
+    #[must_use]
+    pub const fn of_firehose(self) -> &'static str {
+        match self {
+            Self::Transform => "processing-failed",
+            Self::PartitionKey => "partitioning-failed",
+            _ => "format-conversion-failed",
+        }
+    }
+
+    /// The longest word of either kind, in bytes.
+    pub(super) const WORD_LEN_MAX: usize = 24;
+
+    /// The cause that a word names.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == word)
     }
 }
 
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_and_fit() {
+        for cause in Cause::ALL {
+            assert_eq!(Cause::of_word(cause.as_str()), Some(cause));
+            assert!(cause.as_str().len() <= Cause::WORD_LEN_MAX && cause.of_firehose().len() <= Cause::WORD_LEN_MAX);
+        }
+        assert_eq!(Cause::of_word("unheard"), None);
     }
 }

@@ -40,6 +40,21 @@ pub enum Error {
         /// Whether it may be usable later without a change of settings.
         is_retryable: bool,
     },
+    /// A block was sealed by a data key that was destroyed since.
+    #[error(
+        "{shard}: the block that ends at offset {last_offset} was sealed by data key {version}, and nobody can read it any \
+         more: {reason}"
+    )]
+    Shredded {
+        /// The shard.
+        shard: ShardKey,
+        /// The offset of the block's last record.
+        last_offset: Offset,
+        /// The data key's number.
+        version: u32,
+        /// When it was destroyed.
+        reason: String,
+    },
     /// An append breaks a limit of the log.
     #[error("an append of {actual} {unit} is past the log's limit of {limit}")]
     TooLarge {
@@ -113,15 +128,15 @@ pub enum Error {
 impl Error {
     /// That a stream's data key cannot be used.
     pub(crate) fn key(stream: StreamId, why: KeyUnusable) -> Self {
-        let KeyUnusable { version, reason, is_retryable } = why;
+        let KeyUnusable { version, reason, is_retryable, .. } = why;
         Self::Key { stream, version: version.0, reason, is_retryable }
     }
 
-    /// Where reading may go on past a corrupt block: the first offset that is not in it.
+    /// Where reading may go on past a block that nobody can read: the first offset that is not in it.
     #[must_use]
     pub fn next_readable(&self) -> Option<Offset> {
         match self {
-            Self::Corrupt { last_offset, .. } => Some(*last_offset + 1),
+            Self::Corrupt { last_offset, .. } | Self::Shredded { last_offset, .. } => Some(*last_offset + 1),
             _ => None,
         }
     }

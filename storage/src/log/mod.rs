@@ -104,6 +104,10 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
     /// Removes a stream's records, for all its shards. Ids of streams are never reused.
     async fn delete_stream(&self, stream: StreamId) -> Result<()>;
 
+    /// Forgets what memory holds of a stream's records, so that they are read from the disk again: what cannot be opened
+    /// there any more must not be found here.
+    fn forget_cached(&self, _stream: StreamId) {}
+
     /// Stops taking appends, makes what is queued durable and releases the files.
     async fn close(&self) -> Result<()>;
 }

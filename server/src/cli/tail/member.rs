@@ -12,7 +12,8 @@ use crate::cli::{Endpoint, Failure, Result};
 
 pub(super) async fn run(args: &TailArgs, group: &str, endpoint: &Endpoint) -> Result<()> {
     let From(position) = args.from;
-    let settings = GroupSettings { position, checkpointing: Checkpointing::Manual, ..GroupSettings::default() };
+    let (checkpointing, skip_unreadable) = (Checkpointing::Manual, args.skip_unreadable);
+    let settings = GroupSettings { position, checkpointing, skip_unreadable, ..GroupSettings::default() };
     let consumer = endpoint.client()?.group_consumer(&args.stream, group).with_settings(settings);
     let output =
         Arc::new(Output { printer: Mutex::new(Printer::new(args)), ended: Notify::new(), failed: Mutex::default() });

@@ -61,6 +61,7 @@ pub(super) fn settings() -> DeliverySettings {
     DeliverySettings {
         retry_delay_max: Duration::from_millis(5),
         drain_timeout: Duration::ZERO,
+        replaced_files_kept: Duration::ZERO,
         ..DeliverySettings::default()
     }
 }

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatch;
+use millrace_storage::lake::parquet::KeyedBatch;
+use millrace_storage::lake::partition::PartitionSet;
 use millrace_storage::lake::row::{Row, SetAside};
 use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::log::{Offset, ShardId};
@@ -25,6 +26,8 @@ pub(crate) struct Chunk {
     pub(crate) offsets: Range<Offset>,
     pub(crate) content: Content,
     pub(crate) set_aside: Vec<SetAside>,
+    /// The partitions that its rows are in.
+    pub(crate) partitions: PartitionSet,
     /// Without files and bytes out, which a chunk does not know.
     pub(crate) totals: Totals,
     /// When its first record arrived.
@@ -37,7 +40,7 @@ pub(crate) struct Chunk {
 #[derive(Debug)]
 pub(crate) enum Content {
     /// Rows of a table.
-    Table(RecordBatch),
+    Table(KeyedBatch),
     /// Lines.
     Lines(Vec<Row>),
 }

@@ -16,11 +16,12 @@ use millrace_storage::meta::keys::batch::{BatchKey, BatchValue};
 use millrace_storage::meta::keys::checkpoint::CheckpointValue;
 use millrace_storage::meta::keys::intent::IntentValue;
 use millrace_storage::meta::keys::{self, Stored, Totals, store_offsets, store_ranges};
-use millrace_storage::meta::{self, Write};
+use millrace_storage::meta::{self, Condition, Write};
 use millrace_storage::time::Timestamp;
 
 use super::chunk::Chunk;
 use super::position::{Position, checkpoint_key, intent_key};
+use super::replay::Taken;
 use super::retry::Retry;
 use super::sink::{self, Written};
 use crate::delivery::Parts;
@@ -39,6 +40,10 @@ pub(super) struct Batch {
     pub(super) schema: Option<TableSchema>,
     /// The versions of transform modules that the chunks were made by.
     pins: Pins,
+    /// What it takes up again of what was set aside.
+    replayed: Vec<Taken>,
+    /// What must hold at its intent besides; where it does not, the batch is given up.
+    guard: Vec<Condition>,
     checkpoint: Stored<CheckpointValue>,
     /// The intent that an earlier attempt left.
     intent: Option<Stored<IntentValue>>,
@@ -51,6 +56,8 @@ pub(super) struct Landed {
     pub(super) position: Position,
     /// How many chunks it had.
     pub(super) chunks: usize,
+    /// What it took and made.
+    pub(super) totals: Totals,
 }
 
 impl Batch {
@@ -67,7 +74,24 @@ impl Batch {
         let topology = declared.stream.topology();
         ranges.retain(|shard, range| range.start < range.end || topology.shard(*shard).is_some());
         let number = position.checkpoint.value.next_batch;
-        Self { pins, ..Self::new(declared, number, ranges, chunks, schema, position.checkpoint, None) }
+        Self { pins, ..Self::new(declared, number, ranges, chunks, schema, Vec::new(), position.checkpoint, None) }
+    }
+
+    /// The batch of the next number that takes up `replayed`, whose records `chunks` are, and no other records. Where an
+    /// earlier attempt left its intent, it is that batch once more.
+    pub(super) fn replay(
+        declared: &Arc<Declared>,
+        position: Position,
+        chunks: Vec<Arc<Chunk>>,
+        schema: Option<TableSchema>,
+        replayed: Vec<Taken>,
+        guard: Vec<Condition>,
+        pins: Pins,
+    ) -> Self {
+        let number = position.checkpoint.value.next_batch;
+        let ranges = super::ranges(&position.committed(), &[]);
+        let batch = Self::new(declared, number, ranges, chunks, schema, replayed, position.checkpoint, position.intent);
+        Self { guard, pins, ..batch }
     }
 
     /// The batch of an open intent once more.
@@ -80,22 +104,24 @@ impl Batch {
     ) -> Self {
         let ranges = keys::load_ranges(&intent.value.ranges);
         let number = intent.value.batch;
-        Self::new(declared, number, ranges, chunks, schema, position.checkpoint, Some(intent))
+        Self::new(declared, number, ranges, chunks, schema, Vec::new(), position.checkpoint, Some(intent))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the batch")]
     fn new(
         declared: &Arc<Declared>,
         number: u64,
         ranges: BTreeMap<ShardId, Range<Offset>>,
         mut chunks: Vec<Arc<Chunk>>,
         schema: Option<TableSchema>,
+        replayed: Vec<Taken>,
         checkpoint: Stored<CheckpointValue>,
         intent: Option<Stored<IntentValue>>,
     ) -> Self {
         chunks.sort_by_key(|chunk| (chunk.shard, chunk.offsets.start));
         let declared = Arc::clone(declared);
-        let pins = Pins::default();
-        Self { declared, number, ranges, chunks, schema, pins, checkpoint, intent, cut_at: Instant::now() }
+        let (cut_at, guard, pins) = (Instant::now(), Vec::new(), Pins::default());
+        Self { declared, number, ranges, chunks, schema, pins, replayed, guard, checkpoint, intent, cut_at }
     }
 
     /// The intent: which records, by which declarations.
@@ -110,6 +136,7 @@ impl Batch {
             table_spec_toml: self.declared.table.as_ref().map(|table| table.spec.to_toml()).unwrap_or_default(),
             cut_at_ms: Timestamp::now().as_millis(),
             modules: self.pins.store(),
+            replayed: self.replayed.iter().flat_map(Taken::objects).collect(),
         }
     }
 
@@ -132,7 +159,7 @@ impl Batch {
 /// others now, and it must be begun from the store again.
 pub(super) async fn fly(parts: Arc<Parts>, retry: Retry, batch: Batch) -> Option<Landed> {
     let intent = declare(&parts, &retry, &batch).await?;
-    let written = sink::write(&parts, &retry, &batch).await;
+    let written = sink::write(&parts, &retry, &batch, Timestamp(intent.value.cut_at_ms)).await;
     let totals = Totals {
         rows: written.rows,
         set_aside: written.set_aside.len() as u64,
@@ -142,7 +169,7 @@ pub(super) async fn fly(parts: Arc<Parts>, retry: Retry, batch: Batch) -> Option
     };
     let position = commit(&parts, &retry, &batch, &intent, &written, totals).await?;
     count(&retry, &batch, &written.set_aside, totals);
-    Some(Landed { position, chunks: batch.chunks.len() })
+    Some(Landed { position, chunks: batch.chunks.len(), totals })
 }
 
 /// Makes the intent durable.
@@ -154,10 +181,11 @@ async fn declare(parts: &Parts, retry: &Retry, batch: &Batch) -> Option<Stored<I
     }
     let mut streak = retry.streak("write the intent");
     loop {
-        let conditions = vec![
+        let mut conditions = vec![
             keys::unchanged(&checkpoint_key, &batch.checkpoint),
             keys::as_found(&intent_key, batch.intent.as_ref()),
         ];
+        conditions.extend(batch.guard.iter().cloned());
         let error = match parts.meta.commit(conditions, vec![keys::put(&intent_key, &wanted.value)]).await {
             Ok(()) => return Some(wanted),
             Err(error) => error,
@@ -170,6 +198,8 @@ async fn declare(parts: &Parts, retry: &Retry, batch: &Batch) -> Option<Stored<I
                 Ok(now) if now.intent != batch.intent || now.checkpoint != batch.checkpoint => {
                     return surprised(retry, batch);
                 }
+                // Only the guard is left to have failed.
+                Ok(_) if matches!(error, meta::Error::Conflict { .. }) && !batch.guard.is_empty() => return None,
                 Ok(_) | Err(_) => {}
             }
         }
@@ -195,9 +225,15 @@ async fn commit(
 ) -> Option<Position> {
     let (checkpoint_key, intent_key) = (checkpoint_key(&retry.delivery), intent_key(&retry.delivery));
     let next = keys::stored(&checkpoint_key, batch.next_checkpoint(totals));
-    let conditions = vec![keys::unchanged(&checkpoint_key, &batch.checkpoint), keys::unchanged(&intent_key, intent)];
+    let mut conditions =
+        vec![keys::unchanged(&checkpoint_key, &batch.checkpoint), keys::unchanged(&intent_key, intent)];
     let mut writes = vec![keys::put(&checkpoint_key, &next.value), keys::delete(&intent_key)];
-    if batch.declared.table.is_none() || !written.set_aside_objects.is_empty() {
+    for taken in &batch.replayed {
+        let (condition, write) = taken.take_up(batch.number);
+        conditions.push(condition);
+        writes.push(write);
+    }
+    if batch.declared.table.is_none() || !written.has_no_ledger() {
         writes.push(ledger(retry, batch, written, totals));
     }
     let mut streak = retry.streak("commit the batch");
@@ -269,8 +305,10 @@ fn ledger(retry: &Retry, batch: &Batch, written: &Written, totals: Totals) -> Wr
         ranges: store_ranges(&batch.ranges),
         objects: written.objects.clone(),
         set_aside_objects: written.set_aside_objects.clone(),
+        backup_objects: written.backup_objects.clone(),
         totals: Some(totals),
         committed_at_ms: Timestamp::now().as_millis(),
+        rebuilt: None,
     };
     keys::put(&key, &value)
 }
@@ -284,6 +322,7 @@ fn count(retry: &Retry, batch: &Batch, set_aside: &[SetAside], totals: Totals) {
     metrics.rows.inc_by(totals.rows);
     metrics.dropped.inc_by(totals.dropped);
     metrics.lost.inc_by(totals.lost);
+    metrics.replayed.inc_by(totals.replayed);
     metrics.files.inc_by(totals.files);
     metrics.bytes_out.inc_by(totals.bytes_out);
     metrics.batches.inc();

@@ -13,12 +13,15 @@ mod shard;
 mod position;
 mod flight;
 mod sink;
+mod replay;
 
 pub(crate) use chunk::{Chunk, Content, Held};
 pub(crate) use position::{is_fresh, open_converting};
 pub(crate) use progress::{Offsets, Progress, Wanted, raise, reached};
-pub(crate) use reader::{Converting, Memory, Reader};
+pub(crate) use reader::{CHUNK_BYTES_MAX, Converting, Memory, Reader};
+pub(crate) use replay::read_object;
 pub(crate) use retry::Retry;
+pub(crate) use sink::Output;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -29,9 +32,11 @@ use std::time::Duration;
 
 use futures::future::{self, BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
+use millrace_storage::lake::partition::PartitionSet;
 use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::log::{Offset, ShardId, ShardKey};
 use millrace_storage::meta::keys::Totals;
+use millrace_storage::meta::keys::intent::IntentValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -43,8 +48,9 @@ use self::shard::Shard;
 use super::Parts;
 use super::budget::Member;
 use super::declared::Declared;
+use crate::error::Result;
 use crate::streams::Topology;
-use crate::transform::{Pins, wasm_specs};
+use crate::transform::{Chain, Pins, wasm_specs};
 
 /// A worker before it runs.
 #[derive(Debug)]
@@ -71,7 +77,7 @@ enum Begun {
     /// The delivery is to do nothing.
     Paused,
     /// The position must be looked at again.
-    Failed,
+    Again,
 }
 
 /// How long a new session waits after one that ended by an error, so that a fault that lasts does not spin.
@@ -91,7 +97,7 @@ impl Worker {
             let end = match session {
                 Begun::Session(mut session) => session.run(&mut self.wanted, &stop).await,
                 Begun::Paused => self.rest().await,
-                Begun::Failed => End::Changed,
+                Begun::Again => End::Changed,
             };
             if end == End::Stopped {
                 break;
@@ -103,13 +109,16 @@ impl Worker {
     async fn begin(&self, wanted: &Wanted) -> Begun {
         match self.recover(&wanted.declared).await {
             Some(_) if !wanted.running => Begun::Paused,
+            Some(position) if wants_replay(wanted, &self.retry) => {
+                self.replay(&wanted.declared, position, wanted.replay).await
+            }
             Some(position) => match Session::begin(self, &wanted.declared, position).await {
                 Some(session) => Begun::Session(Box::new(session)),
-                None => Begun::Failed,
+                None => Begun::Again,
             },
             None => {
                 tokio::time::sleep(SESSION_DELAY).await;
-                Begun::Failed
+                Begun::Again
             }
         }
     }
@@ -133,6 +142,7 @@ impl Worker {
             progress.recovered = true;
             progress.converted = position.committed();
             progress.buffered_bytes = 0;
+            progress.open_partitions = 0;
             progress.oldest_at = None;
             position.show(progress);
         });
@@ -140,7 +150,7 @@ impl Worker {
 
     /// Writes the batch of an open intent again: the same ranges, the same names, the same declaration.
     async fn finish_intent(&self, declared: &Arc<Declared>, mut position: Position) -> Option<Position> {
-        let intent = position.intent.take()?;
+        let intent = position.intent.clone()?;
         let (batch, delivery) = (intent.value.batch, &self.retry.delivery);
         tracing::info!(delivery, batch, "finishing a batch that was begun before");
         let mut streak = self.retry.streak("finish a batch");
@@ -151,18 +161,19 @@ impl Worker {
                 return None;
             }
         };
-        let chain = async {
-            let pins = Pins::load(&intent.value.modules)?;
-            self.parts.transforms.chain(delivery, &declared.spec.transforms, &pins).await
-        };
-        let chain = match chain.await {
+        if !intent.value.replayed.is_empty() {
+            drop(streak);
+            return self.finish_replay(&declared, position).await;
+        }
+        position.intent = None;
+        let chain = match self.chain_of_intent(&declared, &intent.value).await {
             Ok(chain) => chain,
             Err(error) => {
                 tokio::time::sleep(streak.failed(&error)).await;
                 return None;
             }
         };
-        let reader = Arc::new(self.parts.reader(&declared.spec, chain, self.retry.metrics.clone()));
+        let reader = Arc::new(self.parts.reader(&declared, chain, self.retry.metrics.clone()));
         let mut converting = position::converting(&self.parts, &self.retry, &declared).await;
         let mut chunks = Vec::new();
         for (shard, range) in millrace_storage::meta::keys::load_ranges(&intent.value.ranges) {
@@ -207,6 +218,12 @@ impl Worker {
             self.retry.progress.send_modify(|progress| progress.paused = false);
         }
         end
+    }
+
+    /// The chain that a batch was begun with.
+    async fn chain_of_intent(&self, declared: &Declared, intent: &IntentValue) -> Result<Chain> {
+        let pins = Pins::load(&intent.modules)?;
+        self.parts.transforms.chain(&self.retry.delivery, &declared.spec.transforms, &pins).await
     }
 }
 
@@ -255,6 +272,8 @@ impl Drop for Session {
 struct Buffer {
     chunks: Vec<Arc<Chunk>>,
     bytes_in: u64,
+    /// What its files will be.
+    partitions: PartitionSet,
     /// When the first of its records was seen.
     since: Option<Instant>,
     /// The schema after its last chunk.
@@ -271,6 +290,11 @@ enum Event {
     Appended(ShardId),
     /// A reason to look again.
     Look,
+}
+
+/// Whether a replay is asked for.
+fn wants_replay(wanted: &Wanted, retry: &Retry) -> bool {
+    wanted.replay.request > retry.progress.borrow().replay_answered
 }
 
 impl Session {
@@ -293,7 +317,7 @@ impl Session {
         let topology = declared.stream.watch_topology();
         worker.retry.progress.send_modify(|progress| progress.paused = false);
         Some(Self {
-            reader: Arc::new(parts.reader(&declared.spec, chain, worker.retry.metrics.clone())),
+            reader: Arc::new(parts.reader(declared, chain, worker.retry.metrics.clone())),
             pins,
             modules,
             member: parts.budget.join(),
@@ -333,7 +357,8 @@ impl Session {
                 Event::Stopped => return self.drain().await,
                 Event::WantedChanged => {
                     let aims = wanted.borrow_and_update();
-                    leaving = leaving || !aims.running || *aims.declared != *self.declared;
+                    let replays = wants_replay(&aims, &self.retry);
+                    leaving = leaving || replays || !aims.running || *aims.declared != *self.declared;
                 }
                 Event::Landed(Some(landed)) => self.landed(landed),
                 Event::Landed(None) => return End::Changed,
@@ -436,7 +461,12 @@ impl Session {
 
     /// Whether more may be read for the next batch.
     fn has_room(&self) -> bool {
-        self.buffer.bytes_in < self.declared.spec.buffer_size.as_u64()
+        self.buffer.bytes_in < self.declared.spec.buffer_size.as_u64() && !self.has_many_partitions()
+    }
+
+    /// Whether the next batch would be too many files with more records.
+    fn has_many_partitions(&self) -> bool {
+        self.buffer.partitions.len() >= self.declared.spec.partitions_max() as usize
     }
 
     /// When time alone changes what is to be done.
@@ -504,12 +534,15 @@ impl Session {
         shard.done(&chunk);
         self.watch(done.shard, Instant::now());
         self.buffer.bytes_in += chunk.totals.bytes_in;
+        self.buffer.partitions.extend(&chunk.partitions);
         self.buffer.chunks.push(Arc::clone(&chunk));
         self.buffer.schema = self.converting.as_ref().and_then(Converting::schema);
         self.held.push(Arc::clone(&chunk), self.buffer.schema.clone());
         self.member.set_cuttable(self.buffer.bytes_in.max(1));
         let (shard, end, buffered) = (chunk.shard, chunk.offsets.end, self.buffer.bytes_in);
+        let partitions = self.buffer.partitions.len();
         self.retry.progress.send_modify(|progress| {
+            progress.open_partitions = partitions;
             progress.converted.insert(shard, end);
             progress.buffered_bytes = buffered;
             progress.oldest_at = progress.oldest_at.or(chunk.oldest_at);
@@ -522,6 +555,9 @@ impl Session {
             return;
         }
         let Some(position) = self.position.take() else { return };
+        if self.has_many_partitions() {
+            self.retry.metrics.partition_cuts.inc();
+        }
         let buffer = std::mem::take(&mut self.buffer);
         let waiting = self.waiting.iter().filter_map(|shard| self.index_of(*shard));
         self.buffer.since = waiting.filter_map(|index| self.shards[index].waiting_since).min();
@@ -536,7 +572,7 @@ impl Session {
         let spec = &self.declared.spec;
         let aged = self.buffer.since.is_some_and(|since| now >= since + spec.buffer_interval);
         let full = self.buffer.bytes_in >= spec.buffer_size.as_u64();
-        full || aged || self.member.is_pressed() || self.is_to_be_flushed(&aims.flush)
+        full || aged || self.has_many_partitions() || self.member.is_pressed() || self.is_to_be_flushed(&aims.flush)
     }
 
     /// Whether the next batch is the last one that a flush waits for.
@@ -558,6 +594,7 @@ impl Session {
         self.retry.progress.send_modify(|progress| {
             progress.oldest_at = oldest_at;
             progress.buffered_bytes = self.buffer.bytes_in;
+            progress.open_partitions = self.buffer.partitions.len();
             position.show(progress);
         });
         self.position = Some(position);

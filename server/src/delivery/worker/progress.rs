@@ -8,6 +8,7 @@ use millrace_storage::meta::keys::Totals;
 use millrace_storage::time::Timestamp;
 
 use crate::delivery::declared::Declared;
+use crate::error::Error;
 use crate::streams::Topology;
 
 /// An offset for each shard.
@@ -36,6 +37,14 @@ pub(crate) struct Progress {
     pub(crate) oldest_at: Option<Timestamp>,
     /// Bytes of records that are held for the next batches.
     pub(crate) buffered_bytes: u64,
+    /// In how many partitions these are.
+    pub(crate) open_partitions: usize,
+    /// The last request for a replay that was answered.
+    pub(crate) replay_answered: u64,
+    /// Why that replay was given up, if it was.
+    pub(crate) replay_failure: Option<Error>,
+    /// What replays took and made since the worker began.
+    pub(crate) replays: Totals,
     /// The worker ended.
     pub(crate) ended: bool,
 }
@@ -67,6 +76,17 @@ pub(crate) struct Wanted {
     pub(crate) flush: Offsets,
     /// Up to here all shall be converted as soon as possible.
     pub(crate) convert: Offsets,
+    /// What shall be taken up again.
+    pub(crate) replay: ReplayAim,
+}
+
+/// A wish for a replay.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ReplayAim {
+    /// The number of the newest wish.
+    pub(crate) request: u64,
+    /// What batches before this one set aside.
+    pub(crate) upto: u64,
 }
 
 /// Whether every shard of `wanted` is reached that the stream still has: one is gone only after every delivery has committed

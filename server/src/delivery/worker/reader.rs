@@ -5,20 +5,26 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
 use bytes::Bytes;
 use millrace_storage::lake::convert::Converter;
+use millrace_storage::lake::parquet::KeyedBatch;
+use millrace_storage::lake::partition::{PartitionCounter, PartitionSet};
 use millrace_storage::lake::row::{Cause, Row, SetAside};
 use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::log::{self, Log, Offset, ReadLimit, Record, ShardId, ShardKey};
 use millrace_storage::meta::keys::Totals;
+use millrace_storage::time::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::chunk::{Chunk, Content};
 use crate::delivery::budget::{Budget, Reservation};
+use crate::delivery::layout::{Keys, Layout};
 use crate::delivery::metrics::WorkerMetrics;
 use crate::delivery::settings::CorruptBlocks;
 use crate::error::{Error, Kind, Result};
-use crate::transform::{Chain, Outcome};
+use crate::transform::{Chain, Failure, Input, Outcome, PartitionKeys};
 
 /// The most bytes of records in one chunk.
 pub(crate) const CHUNK_BYTES_MAX: usize = 4 << 20;
@@ -68,6 +74,9 @@ pub(crate) struct Reader {
     /// As many conversions at once as there are cores.
     pub(crate) conversions: Arc<Semaphore>,
     pub(crate) chain: Chain,
+    pub(crate) layout: Arc<Layout>,
+    /// For a table: the column that partitions it.
+    pub(crate) time_column: Option<String>,
     pub(crate) corrupt_blocks: CorruptBlocks,
     pub(crate) metrics: WorkerMetrics,
 }
@@ -105,6 +114,32 @@ impl Reader {
         // One record may be larger than what was reserved.
         let bytes: u64 = records.iter().map(bytes_of).sum();
         reservation.resize((bytes * RESERVED_PER_BYTE).max(1));
+        self.convert_chunk(converting, shard, offsets.start..end, records, lost, reservation).await
+    }
+
+    /// Converts records that were read elsewhere, with the memory that they need.
+    pub(crate) async fn convert_records(
+        self: Arc<Self>,
+        converting: Converting,
+        shard: ShardId,
+        records: Vec<Record>,
+    ) -> ReadDone {
+        let bytes: u64 = records.iter().map(bytes_of).sum();
+        let reservation = self.budget.take(bytes * RESERVED_PER_BYTE);
+        let offset = |record: Option<&Record>| record.map_or(Offset::ZERO, |record| record.offset);
+        let offsets = offset(records.first())..offset(records.last()) + 1;
+        self.convert_chunk(converting, shard, offsets, records, 0, reservation).await
+    }
+
+    async fn convert_chunk(
+        self: Arc<Self>,
+        converting: Converting,
+        shard: ShardId,
+        offsets: Range<Offset>,
+        records: Vec<Record>,
+        lost: u64,
+        reservation: Reservation,
+    ) -> ReadDone {
         let Ok(_turn) = self.conversions.acquire().await else {
             let chunk = Err(Error::new(Kind::Unavailable, "the server is closing"));
             return ReadDone { shard, converting: Some(converting), chunk };
@@ -115,17 +150,14 @@ impl Reader {
             reader.convert(converting, shard, records)
         });
         match converted.await {
-            Ok((converting, Ok(converted))) => {
-                reservation.resize(converted.memory_bytes());
-                let totals = Totals { lost, ..converted.totals };
-                let Converted { content, set_aside, oldest_at, .. } = converted;
-                let offsets = offsets.start..end;
-                let chunk = Chunk { shard, offsets, content, set_aside, totals, oldest_at, reservation };
+            Ok((converting, Ok(mut converted))) => {
+                converted.totals.lost = lost;
+                let chunk = converted.into_chunk(shard, offsets, reservation);
                 ReadDone { shard, converting: Some(converting), chunk: Ok(chunk) }
             }
             Ok((converting, Err(error))) => ReadDone { shard, converting: Some(converting), chunk: Err(error) },
             Err(panic) => {
-                let words = format!("converting {key} from offset {} on panicked: {panic}", offsets.start);
+                let words = format!("converting shard {shard} from offset {} on panicked: {panic}", offsets.start);
                 ReadDone { shard, converting: None, chunk: Err(Error::new(Kind::Internal, words)) }
             }
         }
@@ -140,7 +172,12 @@ impl Reader {
     }
 
     /// The records, and how many before the first of them are lost: trimmed unread, or in a corrupt block that is skipped.
-    async fn fetch(&self, key: ShardKey, offsets: &Range<Offset>, bytes_max: usize) -> Result<(Vec<Record>, u64)> {
+    pub(super) async fn fetch(
+        &self,
+        key: ShardKey,
+        offsets: &Range<Offset>,
+        bytes_max: usize,
+    ) -> Result<(Vec<Record>, u64)> {
         let wanted = usize::try_from(offsets.end.since(offsets.start)).unwrap_or(usize::MAX);
         let limit = ReadLimit { records_max: wanted.min(CHUNK_RECORDS_MAX), bytes_max };
         let mut records = match self.log.read(key, offsets.start, limit).await {
@@ -174,19 +211,24 @@ impl Reader {
         Ok((Vec::new(), lost))
     }
 
-    fn convert(
+    fn convert(&self, converting: Converting, shard: ShardId, records: Vec<Record>) -> (Converting, Result<Converted>) {
+        let oldest_at = records.first().map(|record| record.arrival_time);
+        let made = transform(&self.chain, &self.layout, shard, &records);
+        self.convert_rows(converting, made, oldest_at)
+    }
+
+    /// Makes columns or lines of what the transform chain made.
+    pub(super) fn convert_rows(
         &self,
         mut converting: Converting,
-        shard: ShardId,
-        records: Vec<Record>,
+        mut made: Transformed,
+        oldest_at: Option<Timestamp>,
     ) -> (Converting, Result<Converted>) {
-        let oldest_at = records.first().map(|record| record.arrival_time);
-        let mut made = transform(&self.chain, shard, records);
         let content = match &mut converting {
             Converting::Lines => Ok(Content::Lines(std::mem::take(&mut made.rows))),
             Converting::Table(converter) => converter.convert(std::mem::take(&mut made.rows)).map(|converted| {
                 made.set_aside.extend(converted.set_aside);
-                Content::Table(converted.batch)
+                Content::Table(KeyedBatch { batch: converted.batch, keys: converted.keys })
             }),
         };
         let content = match content {
@@ -196,7 +238,23 @@ impl Reader {
         let mut totals = made.totals;
         totals.rows = content.rows();
         totals.set_aside = made.set_aside.len() as u64;
-        (converting, Ok(Converted { content, set_aside: made.set_aside, totals, oldest_at }))
+        let partitions = self.partitions(&content);
+        (converting, Ok(Converted { content, set_aside: made.set_aside, partitions, totals, oldest_at }))
+    }
+
+    fn partitions(&self, content: &Content) -> PartitionSet {
+        let mut counter = PartitionCounter::new(&self.layout.prefix);
+        match content {
+            Content::Lines(rows) => rows.iter().for_each(|row| counter.add(row.arrival_time, row.keys())),
+            Content::Table(KeyedBatch { batch, keys }) => {
+                let column = self.time_column.as_ref().and_then(|name| batch.column_by_name(name));
+                let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+                for (row, micros) in times.iter().flat_map(|times| times.values()).enumerate() {
+                    counter.add(Timestamp(micros.div_euclid(1_000)), keys.of_row(row).1);
+                }
+            }
+        }
+        counter.finish()
     }
 }
 
@@ -204,18 +262,32 @@ fn bytes_of(record: &Record) -> u64 {
     (record.data.len() + record.partition_key.len()) as u64
 }
 
-struct Converted {
+pub(super) struct Converted {
     content: Content,
     set_aside: Vec<SetAside>,
-    totals: Totals,
-    oldest_at: Option<millrace_storage::time::Timestamp>,
+    partitions: PartitionSet,
+    pub(super) totals: Totals,
+    oldest_at: Option<Timestamp>,
 }
 
 impl Converted {
+    /// The chunk of these offsets.
+    pub(super) fn into_chunk(self, shard: ShardId, offsets: Range<Offset>, mut reservation: Reservation) -> Chunk {
+        reservation.resize(self.memory_bytes());
+        let Self { content, set_aside, partitions, totals, oldest_at } = self;
+        Chunk { shard, offsets, content, set_aside, partitions, totals, oldest_at, reservation }
+    }
+
     fn memory_bytes(&self) -> u64 {
-        let row_bytes = |row: &Row| (row.data.len() + row.partition_key.len()) as u64 + ROW_OVERHEAD_BYTES;
+        // A record that no transform changed is in memory once.
+        let source_bytes = |row: &Row| match &row.source {
+            Some(source) if source.as_ptr() != row.data.as_ptr() => source.len(),
+            _ => 0,
+        };
+        let row_bytes =
+            |row: &Row| (row.data.len() + row.partition_key.len() + source_bytes(row)) as u64 + ROW_OVERHEAD_BYTES;
         let content = match &self.content {
-            Content::Table(batch) => batch.get_array_memory_size() as u64,
+            Content::Table(KeyedBatch { batch, keys }) => (batch.get_array_memory_size() + keys.memory_bytes()) as u64,
             Content::Lines(rows) => rows.iter().map(row_bytes).sum(),
         };
         content + self.set_aside.iter().map(|aside| row_bytes(&aside.row) + aside.message.len() as u64).sum::<u64>()
@@ -226,69 +298,97 @@ impl Content {
     /// Rows or lines.
     pub(crate) fn rows(&self) -> u64 {
         match self {
-            Self::Table(batch) => batch.num_rows() as u64,
+            Self::Table(keyed) => keyed.batch.num_rows() as u64,
             Self::Lines(rows) => rows.len() as u64,
         }
     }
 }
 
 /// What the transform chain made of records.
-struct Transformed {
+#[derive(Debug, Default)]
+pub(super) struct Transformed {
     rows: Vec<Row>,
     set_aside: Vec<SetAside>,
-    totals: Totals,
+    pub(super) totals: Totals,
 }
 
-fn transform(chain: &Chain, shard: ShardId, records: Vec<Record>) -> Transformed {
+fn transform(chain: &Chain, layout: &Layout, shard: ShardId, records: &[Record]) -> Transformed {
     let bytes_in = records.iter().map(bytes_of).sum();
-    let mut totals = Totals { records: records.len() as u64, bytes_in, ..Totals::default() };
-    let inputs = chain.inputs(shard, &records);
-    let outcomes = chain.apply(&inputs);
-    let mut rows = Vec::with_capacity(inputs.len());
-    let mut set_aside = Vec::new();
-    let mut inputs = inputs.into_iter().zip(outcomes).peekable();
-    for (index, record) in records.into_iter().enumerate() {
-        let (mut sub, mut outputs) = (0, 0);
-        while let Some((input, outcome)) = inputs.next_if(|(input, _)| input.record == index) {
-            let row = |sub: u32, data: Bytes| Row {
-                shard,
-                offset: record.offset,
-                sub,
-                arrival_time: record.arrival_time,
-                partition_key: input.partition_key.clone(),
-                data,
-            };
-            match outcome {
-                Outcome::One(output) => {
-                    outputs += 1;
-                    rows.push(row(sub, output.data));
-                    sub += 1;
-                }
-                Outcome::Many(parts) => {
-                    outputs += parts.len() as u64;
-                    for output in parts {
-                        rows.push(row(sub, output.data));
-                        sub += 1;
-                    }
-                }
-                Outcome::Dropped => {
-                    outputs += 1;
-                    totals.dropped += 1;
-                }
-                Outcome::Failed(failure) => {
-                    outputs += 1;
-                    let message = failure.message;
-                    set_aside.push(SetAside { row: row(sub, input.data.clone()), cause: Cause::Transform, message });
-                    sub += 1;
-                }
+    let mut made = Transformed::default();
+    made.run(chain, layout, chain.inputs(shard, records), &vec![0; records.len()]);
+    (made.totals.records, made.totals.bytes_in) = (records.len() as u64, bytes_in);
+    made
+}
+
+impl Transformed {
+    /// Runs the chain over the inputs of some records, and takes in what becomes of them. `subs` says for each record the
+    /// number of its first output.
+    pub(super) fn run(&mut self, chain: &Chain, layout: &Layout, inputs: Vec<Input>, subs: &[u32]) {
+        let outcomes = chain.apply(&inputs);
+        self.rows.reserve(inputs.len());
+        let mut keys = layout.keys();
+        let mut inputs = inputs.into_iter().zip(outcomes).peekable();
+        for (record, first) in subs.iter().enumerate() {
+            let (mut sub, before) = (*first, self.totals.outputs);
+            while let Some((input, outcome)) = inputs.next_if(|(input, _)| input.record == record) {
+                sub = self.take(&input, outcome, sub, &mut keys);
+            }
+            if self.totals.outputs == before {
+                // An aggregate of nothing.
+                self.totals.outputs += 1;
+                self.totals.dropped += 1;
             }
         }
-        if outputs == 0 {
-            // An aggregate of nothing.
-            outputs = 1;
-            totals.dropped += 1;
-        }
-        totals.outputs += outputs;
     }
-    Transformed { rows, set_aside, totals }
+
+    /// Takes in what became of one input, whose outputs are numbered from `sub` on; gives the number after its last.
+    fn take(&mut self, input: &Input, outcome: Outcome, sub: u32, keys: &mut Keys<'_>) -> u32 {
+        let whole = Some(input.data.clone());
+        match outcome {
+            Outcome::One(output) => {
+                self.output(row(input, sub, output.data, whole), &output.partition_keys, keys);
+                sub + 1
+            }
+            Outcome::Many(outputs) => outputs.into_iter().fold(sub, |sub, output| {
+                self.output(row(input, sub, output.data, None), &output.partition_keys, keys);
+                sub + 1
+            }),
+            Outcome::Dropped => {
+                self.totals.outputs += 1;
+                self.totals.dropped += 1;
+                sub
+            }
+            Outcome::Failed(Failure { message, attempts }) => {
+                self.totals.outputs += 1;
+                let row = row(input, sub, input.data.clone(), whole);
+                self.set_aside.push(SetAside { row, cause: Cause::Transform, message, attempts });
+                sub + 1
+            }
+        }
+    }
+
+    /// Takes in an output of the chain, with its partition keys.
+    pub(super) fn output(&mut self, mut row: Row, told: &PartitionKeys, keys: &mut Keys<'_>) {
+        self.totals.outputs += 1;
+        match keys.of(&row.data, told) {
+            Ok(keys) => {
+                row.keys = keys;
+                self.rows.push(row);
+            }
+            Err((cause, message)) => self.set_aside.push(SetAside { row, cause, message, attempts: 1 }),
+        }
+    }
+}
+
+fn row(input: &Input, sub: u32, data: Bytes, source: Option<Bytes>) -> Row {
+    Row {
+        shard: input.origin.shard,
+        offset: input.origin.offset,
+        sub,
+        arrival_time: input.origin.arrival_time,
+        partition_key: input.partition_key.clone(),
+        data,
+        keys: None,
+        source,
+    }
 }

@@ -4,87 +4,202 @@
 
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatch;
 use iceberg::spec::DataFile;
+use millrace_storage::lake::FileNames;
 use millrace_storage::lake::json_lines::{self, JsonLinesSettings, WrittenObject};
-use millrace_storage::lake::parquet::{self, ParquetSettings, ParquetTarget};
+use millrace_storage::lake::parquet::{self, KeyedBatch, ParquetSettings, ParquetTarget};
 use millrace_storage::lake::row::{Row, SetAside};
-use millrace_storage::lake::{FileNames, set_aside};
+use millrace_storage::lake::schema::TableSchema;
+use millrace_storage::lake::set_aside::{self, SetAsideSettings};
+use millrace_storage::lake::source_backup::{BackupSettings, BackupWriter};
+use millrace_storage::log::ShardKey;
 use millrace_storage::meta::keys::batch::BatchObject;
+use millrace_storage::time::Timestamp;
 
-use super::chunk::Content;
+use super::chunk::{Chunk, Content};
 use super::flight::Batch;
 use super::retry::Retry;
 use crate::delivery::Parts;
-use crate::delivery::declared::DeclaredTable;
-use crate::delivery::spec::DeliverySpec;
+use crate::delivery::declared::{Declared, DeclaredTable};
+use crate::delivery::spec::{BackupSpec, DeliverySpec};
 use crate::error::{Error, Kind, Result};
+use crate::transform::Chain;
+
+/// How much of a backup is read from the log at once.
+const BACKUP_READ_BYTES: usize = 1 << 20;
+/// What a backup takes in memory: a part file, and what was read.
+const BACKUP_MEMORY_BYTES: u64 = 10 << 20;
 
 /// What was written.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(crate) struct Written {
     /// For a table.
-    pub(super) data_files: Vec<DataFile>,
+    pub(crate) data_files: Vec<DataFile>,
     /// For lines.
-    pub(super) objects: Vec<BatchObject>,
+    pub(crate) objects: Vec<BatchObject>,
     /// Where records were set aside.
-    pub(super) set_aside_objects: Vec<BatchObject>,
+    pub(crate) set_aside_objects: Vec<BatchObject>,
+    /// Where the source records were backed up.
+    pub(crate) backup_objects: Vec<BatchObject>,
     /// All rows that were set aside, in the chunks and at the writing.
-    pub(super) set_aside: Vec<SetAside>,
+    pub(crate) set_aside: Vec<SetAside>,
     /// Rows in the files.
-    pub(super) rows: u64,
+    pub(crate) rows: u64,
     /// Data files.
-    pub(super) files: u64,
+    pub(crate) files: u64,
     /// Their bytes.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Written {
+    /// Whether a table lists all of it.
+    pub(super) fn has_no_ledger(&self) -> bool {
+        self.objects.is_empty() && self.set_aside_objects.is_empty() && self.backup_objects.is_empty()
+    }
 }
 
 /// Writes all files of a batch, trying for ever. When this returns, all are durable.
-pub(super) async fn write(parts: &Parts, retry: &Retry, batch: &Batch) -> Written {
-    retry.forever("write the files", || write_once(parts, batch)).await
+pub(super) async fn write(parts: &Parts, retry: &Retry, batch: &Batch, cut_at: Timestamp) -> Written {
+    retry.forever("write the files", || write_once(parts, retry, batch, cut_at)).await
 }
 
-async fn write_once(parts: &Parts, batch: &Batch) -> Result<Written> {
+async fn write_once(parts: &Parts, retry: &Retry, batch: &Batch, cut_at: Timestamp) -> Result<Written> {
     let spec = &batch.declared.spec;
     let names = FileNames { delivery: spec.name.clone(), batch: batch.number };
-    let (mut written, root) = match &batch.declared.table {
-        Some(table) => (write_table(parts, batch, table, &names).await?, table.name.folder()),
-        None => (write_lines(parts, batch, &names).await?, spec.destination.clone().unwrap_or_default()),
+    let output = Output {
+        declared: &batch.declared,
+        chunks: &batch.chunks,
+        schema: batch.schema.as_ref(),
+        names: names.clone(),
+        cut_at,
     };
-    let of_chunks = batch.chunks.iter().flat_map(|chunk| chunk.set_aside.iter().cloned());
-    written.set_aside.extend(of_chunks);
-    written.set_aside.sort_by_key(|aside| (aside.row.shard, aside.row.offset, aside.row.sub));
-    let objects = set_aside::write(&parts.store, &root, &spec.stream, &names, &written.set_aside).await;
-    written.set_aside_objects = objects.map_err(of_store)?.into_iter().map(object).collect();
+    let mut written = output.write(parts).await?;
+    if let Some(backup) = &spec.backup {
+        written.backup_objects = write_backup(parts, retry, batch, backup, &names).await?;
+    }
     Ok(written)
 }
 
-async fn write_table(parts: &Parts, batch: &Batch, table: &DeclaredTable, names: &FileNames) -> Result<Written> {
-    let batches: Vec<RecordBatch> = batch.chunks.iter().filter_map(|chunk| rows(&chunk.content)).collect();
-    let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    let (Some(schema), true) = (&batch.schema, rows > 0) else { return Ok(Written::default()) };
-    let loaded = parts.catalog.load(&table.name).await?;
-    let target = ParquetTarget {
-        table_root: table.name.folder(),
-        names: names.clone(),
-        schema: Arc::clone(&schema.schema),
-        partition_spec_id: loaded.metadata().default_partition_spec_id(),
-        time_column: table.spec.convert_settings()?.time.column().to_owned(),
-    };
-    let settings = parquet_settings(&batch.declared.spec)?;
-    let data_files = parquet::write(&parts.store, &settings, &target, batches).await.map_err(of_store)?;
-    let written: u64 = data_files.iter().map(DataFile::record_count).sum();
-    if written != rows {
-        let words = format!("{written} rows are in the files of batch {}, and {rows} were converted", batch.number);
-        return Err(Error::new(Kind::Internal, words));
-    }
-    let bytes = data_files.iter().map(DataFile::file_size_in_bytes).sum();
-    Ok(Written { rows, files: data_files.len() as u64, bytes, data_files, ..Written::default() })
+/// Converted records that are to be written.
+#[derive(Debug)]
+pub(crate) struct Output<'a> {
+    pub(crate) declared: &'a Declared,
+    /// By shard and offset.
+    pub(crate) chunks: &'a [Arc<Chunk>],
+    /// For a table: the schema after the last chunk.
+    pub(crate) schema: Option<&'a TableSchema>,
+    pub(crate) names: FileNames,
+    /// What is told as the time of the last attempt on records that were set aside.
+    pub(crate) cut_at: Timestamp,
 }
 
-fn rows(content: &Content) -> Option<RecordBatch> {
+impl Output<'_> {
+    /// Writes files or lines, and what was set aside. When this returns, all are durable.
+    pub(crate) async fn write(&self, parts: &Parts) -> Result<Written> {
+        let spec = &self.declared.spec;
+        let (mut written, root) = match &self.declared.table {
+            Some(table) => (self.write_table(parts, table).await?, table.name.folder()),
+            None => (self.write_lines(parts).await?, spec.destination.clone().unwrap_or_default()),
+        };
+        let of_chunks = self.chunks.iter().flat_map(|chunk| chunk.set_aside.iter().cloned());
+        written.set_aside.extend(of_chunks);
+        written.set_aside.sort_by_key(|aside| (aside.row.shard, aside.row.offset, aside.row.sub));
+        let prefix = self.declared.layout.error_prefix.clone();
+        let settings = SetAsideSettings { root, prefix, stream: spec.stream.clone(), cut_at: self.cut_at };
+        let objects = set_aside::write(&parts.store, &settings, &self.names, &written.set_aside).await;
+        written.set_aside_objects = objects.map_err(of_store)?.into_iter().map(object).collect();
+        Ok(written)
+    }
+
+    async fn write_table(&self, parts: &Parts, table: &DeclaredTable) -> Result<Written> {
+        let batches: Vec<KeyedBatch> = self.chunks.iter().filter_map(|chunk| rows(&chunk.content)).collect();
+        let rows: u64 = batches.iter().map(|keyed| keyed.batch.num_rows() as u64).sum();
+        let (Some(schema), true) = (self.schema, rows > 0) else { return Ok(Written::default()) };
+        let loaded = parts.catalog.load(&table.name).await?;
+        let target = ParquetTarget {
+            table_root: table.name.folder(),
+            names: self.names.clone(),
+            schema: Arc::clone(&schema.schema),
+            partition_spec_id: loaded.metadata().default_partition_spec_id(),
+            time_column: table.time_column(),
+            prefix: self.declared.layout.prefix.clone(),
+        };
+        let settings = parquet_settings(&self.declared.spec)?;
+        let data_files = parquet::write(&parts.store, &settings, &target, batches).await.map_err(of_store)?;
+        let written: u64 = data_files.iter().map(DataFile::record_count).sum();
+        if written != rows {
+            let words =
+                format!("{written} rows are in the files of batch {}, and {rows} were converted", self.names.batch);
+            return Err(Error::new(Kind::Internal, words));
+        }
+        let bytes = data_files.iter().map(DataFile::file_size_in_bytes).sum();
+        Ok(Written { rows, files: data_files.len() as u64, bytes, data_files, ..Written::default() })
+    }
+
+    async fn write_lines(&self, parts: &Parts) -> Result<Written> {
+        let spec = &self.declared.spec;
+        let settings = JsonLinesSettings {
+            destination: spec.destination.clone().unwrap_or_default(),
+            prefix: self.declared.layout.prefix.clone(),
+            compression: spec.compression_name().parse().map_err(|error| spec.invalid("compression", error))?,
+            ..JsonLinesSettings::default()
+        };
+        let lines = self.chunks.iter().flat_map(|chunk| match &chunk.content {
+            Content::Lines(rows) => rows.as_slice(),
+            Content::Table(_) => &[],
+        });
+        let lines: Vec<Row> = lines.cloned().collect();
+        let written = json_lines::write(&parts.store, &settings, &self.names, lines).await.map_err(of_store)?;
+        let objects: Vec<BatchObject> = written.objects.into_iter().map(object).collect();
+        Ok(Written {
+            rows: objects.iter().map(|object| object.rows).sum(),
+            files: objects.len() as u64,
+            bytes: objects.iter().map(|object| object.bytes).sum(),
+            set_aside: written.set_aside,
+            objects,
+            ..Written::default()
+        })
+    }
+}
+
+/// Writes the batch's source records, read from the log once more: keeping them until now would take as much memory again.
+async fn write_backup(
+    parts: &Parts,
+    retry: &Retry,
+    batch: &Batch,
+    backup: &BackupSpec,
+    names: &FileNames,
+) -> Result<Vec<BatchObject>> {
+    let spec = &batch.declared.spec;
+    let settings = BackupSettings {
+        destination: backup.destination.clone(),
+        prefix: batch.declared.layout.backup_prefix.clone(),
+        compression: backup.compression.name().parse().map_err(|error| spec.invalid("backup.compression", error))?,
+        stream: spec.stream.clone(),
+    };
+    if batch.ranges.values().all(|range| range.start == range.end) {
+        return Ok(Vec::new());
+    }
+    let _memory = parts.budget.take(BACKUP_MEMORY_BYTES);
+    // It reads records as they are.
+    let reader = parts.reader(&batch.declared, Chain::default(), retry.metrics.clone());
+    let mut writer = BackupWriter::new(&parts.store, &settings, names);
+    for (shard, range) in &batch.ranges {
+        let key = ShardKey { stream: batch.declared.stream.id(), shard: *shard };
+        let mut from = range.start;
+        while from < range.end {
+            let (records, lost) = reader.fetch(key, &(from..range.end), BACKUP_READ_BYTES).await?;
+            from = records.last().map_or(from + lost, |last| last.offset + 1);
+            writer.write(*shard, records).await.map_err(of_store)?;
+        }
+    }
+    let written = writer.finish(&batch.ranges).await.map_err(of_store)?;
+    Ok(written.into_iter().map(object).collect())
+}
+
+fn rows(content: &Content) -> Option<KeyedBatch> {
     match content {
-        Content::Table(batch) if batch.num_rows() > 0 => Some(batch.clone()),
+        Content::Table(keyed) if keyed.batch.num_rows() > 0 => Some(keyed.clone()),
         Content::Table(_) | Content::Lines(_) => None,
     }
 }
@@ -99,36 +214,8 @@ fn parquet_settings(spec: &DeliverySpec) -> Result<ParquetSettings> {
     })
 }
 
-async fn write_lines(parts: &Parts, batch: &Batch, names: &FileNames) -> Result<Written> {
-    let spec = &batch.declared.spec;
-    let settings = JsonLinesSettings {
-        destination: spec.destination.clone().unwrap_or_default(),
-        prefix: match &spec.prefix {
-            Some(prefix) => prefix.parse().map_err(|error| spec.invalid("prefix", error))?,
-            None => Default::default(),
-        },
-        compression: spec.compression_name().parse().map_err(|error| spec.invalid("compression", error))?,
-        ..JsonLinesSettings::default()
-    };
-    let lines = batch.chunks.iter().flat_map(|chunk| match &chunk.content {
-        Content::Lines(rows) => rows.as_slice(),
-        Content::Table(_) => &[],
-    });
-    let lines: Vec<Row> = lines.cloned().collect();
-    let written = json_lines::write(&parts.store, &settings, names, lines).await.map_err(of_store)?;
-    let objects: Vec<BatchObject> = written.objects.into_iter().map(object).collect();
-    Ok(Written {
-        rows: objects.iter().map(|object| object.rows).sum(),
-        files: objects.len() as u64,
-        bytes: objects.iter().map(|object| object.bytes).sum(),
-        set_aside: written.set_aside,
-        objects,
-        ..Written::default()
-    })
-}
-
 fn object(written: WrittenObject) -> BatchObject {
-    BatchObject { url: written.url, bytes: written.size_bytes, rows: written.rows }
+    BatchObject { url: written.url, bytes: written.size_bytes, rows: written.rows, taken_up_by: 0 }
 }
 
 fn of_store(error: millrace_storage::lake::Error) -> Error {

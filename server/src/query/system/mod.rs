@@ -5,6 +5,7 @@
 mod streams;
 mod shards;
 mod deliveries;
+mod objects;
 mod files;
 mod snapshots;
 mod queries;
@@ -27,6 +28,7 @@ use datafusion::catalog::{SchemaProvider, Session, TableProvider};
 use datafusion::common::Result as PlanResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use serde::Serialize;
 
 use super::error;
@@ -48,6 +50,11 @@ pub trait SystemTable: Send + Sync + fmt::Debug + 'static {
 
     /// Its rows as they are now, in the schema's columns.
     async fn rows(&self) -> Result<Vec<RecordBatch>>;
+
+    /// The same rows one after the other, where they are too many to be held at once.
+    fn stream(&self) -> Option<Arc<dyn PartitionStream>> {
+        None
+    }
 }
 
 /// The tables of streams and deliveries.
@@ -57,6 +64,8 @@ pub fn system_tables(streams: &Streams, deliveries: &Deliveries) -> Vec<Arc<dyn 
         Arc::new(streams::StreamRows { streams: streams.clone() }),
         Arc::new(shards::ShardRows { streams: streams.clone() }),
         Arc::new(deliveries::DeliveryRows { deliveries: deliveries.clone() }),
+        Arc::new(objects::ObjectRecords::new(deliveries, objects::Records::Failed)),
+        Arc::new(objects::ObjectRecords::new(deliveries, objects::Records::Backup)),
     ]
 }
 
@@ -144,8 +153,13 @@ impl TableProvider for SystemProvider {
         _session: &dyn Session,
         projection: Option<&Vec<usize>>,
         _filters: &[Expr],
-        _limit: Option<usize>,
+        limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        if let Some(stream) = self.table.stream() {
+            let schema = self.table.schema();
+            let exec = StreamingTableExec::try_new(schema, vec![stream], projection, None, false, limit)?;
+            return Ok(Arc::new(exec));
+        }
         let batches = self.table.rows().await.map_err(error::external)?;
         Ok(MemorySourceConfig::try_new_exec(&[batches], self.table.schema(), projection.cloned())?)
     }

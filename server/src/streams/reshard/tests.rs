@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_storage::log::{Offset, ShardId, StreamId};
 use millrace_storage::time::Timestamp;
@@ -131,6 +132,25 @@ fn a_closed_shard_names_its_children() {
     {
         assert_eq!(*error.kind(), Kind::FailedPrecondition);
         assert!(error.to_string().contains("shard 0 is closed; its children are 2 and 3"), "{error}");
+    }
+}
+
+/// The system's clock may be set between a reshard and a put that is sent again: an hour on, an hour back.
+#[test]
+fn whether_a_shard_was_closed_lately_does_not_hang_on_the_system_s_clock() {
+    let minute = Duration::from_secs(60);
+    let before = even(2);
+    let far = [Timestamp(0), Timestamp(Timestamp::now().0 + 3_600_000)];
+    for (shard, at) in before.open().iter().zip(far) {
+        assert!(!shard.closed_within(minute), "it is open");
+        shard.close_now(Closed { at, end: Offset(7), children: Box::default() });
+        assert!(shard.closed_within(minute));
+    }
+    // One that an earlier process closed is told by its time alone.
+    let before = even(2);
+    for (shard, (at, lately)) in before.open().iter().zip([(Timestamp(0), false), (Timestamp::now(), true)]) {
+        shard.close(Closed { at, end: Offset(7), children: Box::default() });
+        assert_eq!(shard.closed_within(minute), lately);
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use millrace_storage::log::{Log, Offset, ProducerSequence, ReadLimit, ShardId};
+use futures::FutureExt;
+use millrace_storage::log::{Append, Log, NewRecord, Offset, ProducerSequence, ReadLimit, ShardId};
 
 use super::*;
 use crate::error::Kind;
-use crate::streams::{Expect, Placed, Put, PutConditions, PutFailureKind};
+use crate::streams::{Expect, Placed, Put, PutConditions, PutFailure, PutFailureKind};
 
 /// A put of records with these keys, as the first try of a producer's sequence.
 fn named(sequence: u64, keys: &[&str]) -> Put {
@@ -151,4 +152,73 @@ async fn a_put_at_an_expected_offset_is_refused_whole_where_a_record_does_not_fi
     check(expecting(0, 0, &[&zero]), Kind::FailedPrecondition, "is closed").await;
     assert_eq!(stored(&world, &stream).await, 0);
     assert_eq!(places(&world, expecting(1, 0, &[&one])).await[0].offset, Offset::ZERO);
+}
+
+/// A put waits for one shard's quota, and another's refuses it; before it goes on, the two are merged. Its records of the one
+/// must not be stored under its name without the others, for the same put sent again would be another one.
+#[tokio::test]
+async fn a_named_put_that_a_merge_overtakes_is_taken_whole_or_refused_whole() {
+    let world = World::with(|settings| {
+        settings.in_records_per_second = 10;
+        settings.delay_time_max = Duration::from_millis(500);
+    })
+    .await;
+    let options =
+        StreamOptions { shard_count: Some(2), over_quota: Some(OverQuota::Delay), ..StreamOptions::default() };
+    let stream = world.streams.create(&name("s"), &options).await.unwrap();
+    let records = |zero: usize, one: usize| [vec![record_for(0, "x"); zero], vec![record_for(1, "y"); one]].concat();
+    let all = world.streams.put(&name("s"), records(10, 10)).await.unwrap();
+    assert!(all.iter().all(Result::is_ok));
+    let producer = Some(ProducerSequence { producer: 7, sequence: 0, age: Duration::ZERO });
+    let put = Put { records: records(2, 20), conditions: PutConditions { producer, expect: None } };
+    let s = name("s");
+    let mut waiting = Box::pin(world.streams.put(&s, put.clone()));
+    assert!((&mut waiting).now_or_never().is_none(), "it waits for the quota of shard 0");
+    world.streams.merge_shards(&s, ShardId(0), ShardId(1)).await.unwrap();
+    for fate in waiting.await.unwrap() {
+        assert!(matches!(fate, Err(PutFailure { kind: PutFailureKind::Throttled { .. }, .. })), "{fate:?}");
+    }
+    assert_eq!(stored(&world, &stream).await, 20);
+    let placed = places(&world, again(&put)).await;
+    assert!(placed.iter().all(|placed| placed.shard == ShardId(2) && !placed.duplicate), "{placed:?}");
+    assert!(places(&world, again(&put)).await.iter().all(|placed| placed.duplicate));
+    assert_eq!(stored(&world, &stream).await, 42);
+}
+
+/// Of a put, one shard stored its part and the other did not; its child has the rest. Sent again, each part is found where
+/// it lies, for as long as all are known; when the parent is gone, nobody can tell where its records went.
+#[tokio::test]
+async fn a_put_whose_parts_lie_in_a_parent_and_in_its_child_is_found_until_the_parent_is_gone() {
+    let world = World::new().await;
+    let stream = world.create("s", 2).await;
+    let of = ProducerSequence { producer: 7, sequence: 0, age: Duration::ZERO };
+    let records = [vec![record_for(0, "x"); 2], vec![record_for(1, "y"); 3]].concat();
+    let put = Put { records, conditions: PutConditions { producer: Some(of), expect: None } };
+    let new = NewRecord { partition_key: "key".into(), data: "x".into() };
+    let append = Append { records: vec![new; 2], producer: Some(of), expected_next: None };
+    let key = stream.shard(ShardId(0)).unwrap().key();
+    world.log.append(key, append).await.unwrap().durable().await.unwrap();
+    world.streams.merge_shards(&name("s"), ShardId(0), ShardId(1)).await.unwrap();
+    let at = |placed: Vec<Placed>| {
+        placed.iter().map(|placed| (placed.shard.0, placed.offset.0, placed.duplicate)).collect::<Vec<_>>()
+    };
+    let first = at(places(&world, again(&put)).await);
+    assert_eq!(first, [(0, 0, true), (0, 1, true), (2, 0, false), (2, 1, false), (2, 2, false)]);
+    world.streams.split_shard(&name("s"), ShardId(2), None).await.unwrap();
+    let second = at(places(&world, again(&put)).await);
+    assert_eq!(second, [(0, 0, true), (0, 1, true), (2, 0, true), (2, 1, true), (2, 2, true)]);
+
+    let old = async |shard: u32| {
+        let shard = stream.shard(ShardId(shard)).unwrap();
+        world.log.trim(shard.key(), shard.closed().unwrap().end).await.unwrap();
+    };
+    old(0).await;
+    world.streams.drop_closed_shards(&stream, Timestamp(i64::MAX), |_| Offset(u64::MAX)).await.unwrap();
+    assert_eq!(stream.topology().shards()[0].id(), ShardId(2), "its parents are gone");
+    for fate in world.streams.put(&name("s"), again(&put)).await.unwrap() {
+        let failure = fate.unwrap_err();
+        assert_eq!(failure.kind, PutFailureKind::SequenceTooOld, "{}", failure.message);
+        assert!(failure.message.contains("shard 2 has 3 of 5 records of sequence 0"), "{}", failure.message);
+    }
+    assert_eq!(stored(&world, &stream).await, 3);
 }

@@ -116,6 +116,69 @@ async fn without_a_master_key_nothing_is_made() {
     assert!(!world.streams.get(&name("s")).unwrap().spec().encryption);
 }
 
+#[tokio::test]
+async fn a_shredded_stream_stays_and_its_new_records_have_a_new_key() {
+    let world = World::new().await;
+    let (streams, _) = with_master(&world).await;
+    let stream = streams.create(&name("s"), &encryption(true)).await.unwrap();
+    streams.put(&name("s"), vec![record("a", "first")]).await.unwrap();
+    streams.rotate_key(&name("s")).await.unwrap();
+    streams.put(&name("s"), vec![record("a", "second")]).await.unwrap();
+    streams.shred(&name("s")).await.unwrap();
+    let check = async |streams: &Streams| {
+        let states = streams.key_states(&stream).await.unwrap();
+        let usable: Vec<_> = states.iter().map(|key| (key.version.0, key.unusable.is_none())).collect();
+        assert_eq!(usable, [(1, false), (2, false), (3, true)]);
+        assert_eq!(streams.key_version(&stream), Some(3));
+        for (_, stored) in scan_stream(&*world.meta, stream.id().0).await.unwrap().into_iter().take(2) {
+            assert!(stored.value.wrapped.is_empty(), "nothing of the key is left");
+        }
+    };
+    check(&streams).await;
+    streams.put(&name("s"), vec![record("a", "third")]).await.unwrap();
+    let (streams, store) = with_master(&world).await;
+    check(&streams).await;
+    assert_eq!(store.keyring().locked_count(), 0);
+    assert_eq!(*streams.shred(&name("none")).await.unwrap_err().kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_stream_without_keys_is_not_shredded_and_one_whose_encryption_is_off_gets_no_new_key() {
+    let world = World::new().await;
+    let (streams, _) = with_master(&world).await;
+    let stream = streams.create(&name("s"), &encryption(false)).await.unwrap();
+    let refused = streams.shred(&name("s")).await.unwrap_err();
+    assert_eq!(*refused.kind(), Kind::FailedPrecondition);
+    assert!(refused.to_string().contains("no data key"), "{refused}");
+    streams.update(&name("s"), &encryption(true)).await.unwrap();
+    streams.put(&name("s"), vec![record("a", "hidden")]).await.unwrap();
+    streams.update(&name("s"), &encryption(false)).await.unwrap();
+    streams.shred(&name("s")).await.unwrap();
+    assert_eq!((versions(&world, &stream).await, streams.key_version(&stream)), (vec![1], None));
+    assert!(streams.put(&name("s"), vec![record("a", "clear")]).await.unwrap()[0].is_ok());
+    assert!(streams.shred(&name("s")).await.is_err(), "there is nothing left to destroy");
+    streams.update(&name("s"), &encryption(true)).await.unwrap();
+    assert_eq!(streams.key_version(&stream), Some(2));
+}
+
+/// To destroy takes no master key; to go on does.
+#[tokio::test]
+async fn a_stream_is_shredded_without_its_master_key_and_takes_no_put_until_it_has_a_new_key() {
+    let world = World::new().await;
+    let (streams, _) = with_master(&world).await;
+    let stream = streams.create(&name("s"), &encryption(true)).await.unwrap();
+    let without = world.restarted().await;
+    without.streams.shred(&name("s")).await.unwrap();
+    let refused = without.streams.put(&name("s"), vec![record("a", "x")]).await.unwrap_err();
+    assert_eq!(*refused.kind(), Kind::FailedPrecondition);
+    assert!(refused.to_string().contains("rotate"), "{refused}");
+    let (streams, _) = with_master(&without).await;
+    assert!(streams.put(&name("s"), vec![record("a", "x")]).await.is_err());
+    streams.rotate_key(&name("s")).await.unwrap();
+    assert_eq!(streams.key_version(&stream), Some(2));
+    assert!(streams.put(&name("s"), vec![record("a", "x")]).await.unwrap()[0].is_ok());
+}
+
 /// A creation whose commit seemed to fail is found by the next one: the stream must not then be written in the clear.
 #[tokio::test]
 async fn a_stream_that_another_made_is_taken_in_with_its_key() {

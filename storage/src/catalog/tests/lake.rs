@@ -11,6 +11,7 @@ use super::*;
 use crate::lake::FileNames;
 use crate::lake::convert::{ConvertSettings, Converter};
 use crate::lake::parquet::{ParquetSettings, ParquetTarget, write};
+use crate::lake::prefix::Prefix;
 use crate::lake::row::Row;
 use crate::lake::schema::{ARRIVAL_TIME, TableSchema};
 use crate::time::Timestamp;
@@ -29,6 +30,8 @@ fn row(offset: u64, arrival_time: i64, data: &str) -> Row {
         arrival_time: Timestamp(arrival_time),
         partition_key: Bytes::from_static(b"UA"),
         data: Bytes::copy_from_slice(data.as_bytes()),
+        keys: None,
+        source: None,
     }
 }
 
@@ -46,8 +49,10 @@ async fn deliver(catalog: &Catalog, number: u64, rows: Vec<Row>) -> iceberg::tab
         schema: Arc::clone(&converter.schema().schema),
         partition_spec_id: table.metadata().default_partition_spec_id(),
         time_column: ARRIVAL_TIME.to_owned(),
+        prefix: Prefix::default(),
     };
-    let files = write(catalog.store(), &ParquetSettings::default(), &target, vec![converted.batch]).await.unwrap();
+    let files =
+        write(catalog.store(), &ParquetSettings::default(), &target, vec![converted.batch.into()]).await.unwrap();
     let schema = converter.is_evolved().then(|| Arc::clone(&converter.schema().schema));
     let summary = summary("flights", number, number * records, (number + 1) * records);
     catalog.append(&name(), Append { files, schema, summary, conditions: vec![], writes: vec![] }).await.unwrap()

@@ -1,6 +1,7 @@
 //! The catalog over real stores: what is committed is there, what is not is invisible, and writers never lose each other.
 
 mod appending;
+mod overwriting;
 mod evolving;
 mod failing;
 mod lake;

@@ -25,6 +25,7 @@ use arrow::datatypes::Schema as ArrowSchema;
 use iceberg::spec::Schema;
 
 use super::event_time::TimeSource;
+use super::partition::RowKeys;
 use super::row::{Cause, Row, SetAside};
 use super::schema::{self, ColumnSpec, SchemaPolicy, TableSchema};
 use super::{Error, Result};
@@ -74,6 +75,8 @@ pub struct Converted {
     pub set_aside: Vec<SetAside>,
     /// How many rows of the batch have something in `_rescued`.
     pub rescued: u64,
+    /// The partition keys of the batch's rows.
+    pub keys: RowKeys,
 }
 
 /// Turns rows into batches; the schema evolves inside.
@@ -190,6 +193,7 @@ impl Converter {
         }
         let changes = self.state.changes;
         let mut set_aside = Vec::new();
+        let mut keys = RowKeys::default();
         let mut kept = 0;
         let mut rescued = 0;
         for row in rows {
@@ -197,9 +201,10 @@ impl Converter {
                 Ok(text) => {
                     rescued += u64::from(text.is_some());
                     self.system.push(&row, text.as_deref());
+                    keys.push(row.keys);
                     kept += 1;
                 }
-                Err((cause, message)) => set_aside.push(SetAside { row, cause, message }),
+                Err((cause, message)) => set_aside.push(SetAside { row, cause, message, attempts: 1 }),
             }
         }
         self.state.infers &= kept == 0;
@@ -207,7 +212,7 @@ impl Converter {
             self.columns.list.iter_mut().for_each(Column::close);
             self.rebuild()?;
         }
-        Ok(Converted { batch: self.finish(kept)?, set_aside, rescued })
+        Ok(Converted { batch: self.finish(kept)?, set_aside, rescued, keys })
     }
 
     /// The schema of the batches from here on: the table's, with the columns that rows brought.

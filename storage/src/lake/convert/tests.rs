@@ -25,6 +25,8 @@ fn row(offset: u64, data: impl AsRef<[u8]>) -> Row {
         arrival_time: ARRIVAL,
         partition_key: Bytes::from_static(b"key"),
         data: Bytes::copy_from_slice(data.as_ref()),
+        keys: None,
+        source: None,
     }
 }
 

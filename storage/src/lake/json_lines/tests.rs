@@ -16,6 +16,8 @@ fn row(offset: u64, arrival: i64, data: &[u8]) -> Row {
         arrival_time: Timestamp(arrival),
         partition_key: Bytes::new(),
         data: Bytes::copy_from_slice(data),
+        keys: None,
+        source: None,
     }
 }
 
@@ -58,6 +60,7 @@ async fn each_compression_is_read_by_its_reader() {
     for (compression, extension) in [
         (LinesCompression::None, ".jsonl"),
         (LinesCompression::Gzip, ".jsonl.gz"),
+        (LinesCompression::Zstd, ".jsonl.zst"),
         (LinesCompression::Snappy, ".jsonl.sz"),
     ] {
         let (store, written) = written(&settings(compression), rows.clone()).await;
@@ -67,10 +70,14 @@ async fn each_compression_is_read_by_its_reader() {
         match compression {
             LinesCompression::None => (&*bytes).read_to_string(&mut text),
             LinesCompression::Gzip => flate2::read::GzDecoder::new(&*bytes).read_to_string(&mut text),
+            LinesCompression::Zstd => zstd::stream::read::Decoder::new(&*bytes).unwrap().read_to_string(&mut text),
             LinesCompression::Snappy => snap::read::FrameDecoder::new(&*bytes).read_to_string(&mut text),
         }
         .unwrap();
         assert_eq!(text, expected, "{compression:?}");
+        let mut again = String::new();
+        LinesCompression::of_name(&written.objects[0].url).reader(&*bytes).unwrap().read_to_string(&mut again).unwrap();
+        assert_eq!(again, expected, "{compression:?} by its name");
     }
 }
 
@@ -124,8 +131,29 @@ async fn the_event_time_decides_the_prefix() {
     assert_eq!(causes, [Cause::EventTime, Cause::EventTime, Cause::NotAnObject]);
 }
 
+#[tokio::test]
+async fn a_thousand_keys_are_a_thousand_files() {
+    let settings = JsonLinesSettings {
+        prefix: "c=!{partitionKeyFromQuery:c}/!{timestamp:HH}/".parse().unwrap(),
+        ..settings(LinesCompression::Gzip)
+    };
+    let keyed = |number: u64| Row {
+        keys: Some(Arc::from([format!("key-{}", number % 1_000)])),
+        ..row(number, HOUR, format!("{{\"number\":{number}}}").as_bytes())
+    };
+    let (store, written) = written(&settings, (0..3_000).map(keyed).collect()).await;
+    assert_eq!(written.objects.len(), 1_000);
+    assert!(written.objects.iter().all(|object| object.rows == 3));
+    assert!(written.objects.is_sorted_by_key(|object| &object.url));
+    let object = written.objects.iter().find(|object| object.url.contains("/c=key-17/10/")).unwrap();
+    let bytes = store.get(&object.path).await.unwrap();
+    let mut text = String::new();
+    LinesCompression::Gzip.reader(&*bytes).unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "{\"number\":17}\n{\"number\":1017}\n{\"number\":2017}\n");
+}
+
 #[test]
 fn unknown_compressions_say_what_is_allowed() {
     assert_eq!("gzip".parse::<LinesCompression>().unwrap(), LinesCompression::Gzip);
-    assert!("zstd".parse::<LinesCompression>().unwrap_err().to_string().contains("none, gzip and snappy"));
+    assert!("lzo".parse::<LinesCompression>().unwrap_err().to_string().contains("none, gzip, zstd and snappy"));
 }

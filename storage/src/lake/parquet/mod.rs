@@ -1,6 +1,7 @@
-//! Batches to Parquet files: one file for each hour, with Iceberg field ids and the statistics that a manifest needs.
+//! Batches to Parquet files: one file for each partition, with Iceberg field ids and the statistics that a manifest needs.
 //!
-//! It must never give a file a name that depends on anything but delivery, batch and hour.
+//! A partition is an hour of the time column and an evaluated prefix. It must never give a file a name that depends on
+//! anything but delivery, batch and partition, and must never hold more files at once than it is told to.
 
 mod encode;
 mod split;
@@ -15,7 +16,9 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, SchemaRef, Struct};
 use parquet::file::metadata::ParquetMetaData;
 
-use super::names::hour_folder;
+use self::split::{Parted, Partition};
+use super::partition::RowKeys;
+use super::prefix::Prefix;
 use super::store::Store;
 use super::upload::upload;
 use super::{Error, FileNames, Result, schema};
@@ -87,9 +90,27 @@ pub struct ParquetTarget {
     pub partition_spec_id: i32,
     /// The time column's name.
     pub time_column: String,
+    /// The folders below the table's `data`, of each row's time and partition keys.
+    pub prefix: Prefix,
 }
 
-/// Writes the batches as Parquet files, one for each hour of the time column, in the order of the hours.
+/// Rows with their partition keys.
+#[derive(Debug, Clone)]
+pub struct KeyedBatch {
+    /// The rows.
+    pub batch: RecordBatch,
+    /// For each row, where the prefix has keys.
+    pub keys: RowKeys,
+}
+
+impl From<RecordBatch> for KeyedBatch {
+    fn from(batch: RecordBatch) -> Self {
+        Self { batch, keys: RowKeys::default() }
+    }
+}
+
+/// Writes the batches as Parquet files, one for each partition: `data/<prefix><delivery>-<batch>-<part>.parquet`, where part
+/// counts the hours that share a prefix. Gives the files in the order of prefix and hour; the largest are written first.
 ///
 /// Batches of older schemas are brought to the target's; empty ones are skipped. Files that are there already are
 /// overwritten. When this returns, all files are durable; after an error some may be there.
@@ -97,37 +118,69 @@ pub async fn write(
     store: &Store,
     settings: &ParquetSettings,
     target: &ParquetTarget,
-    batches: Vec<RecordBatch>,
+    batches: Vec<KeyedBatch>,
 ) -> Result<Vec<DataFile>> {
     let arrow_schema = iceberg::arrow::schema_to_arrow_schema(&target.schema).map_err(schema::invalid)?;
     let arrow_schema: ArrowSchemaRef = Arc::new(arrow_schema);
-    let (schema, time_column) = (Arc::clone(&arrow_schema), target.time_column.clone());
-    let hours = blocking(move || split::by_hour(batches, &schema, &time_column)).await??;
-    let files = futures::stream::iter(hours).map(|(hour, batches)| {
-        let (schema, settings) = (Arc::clone(&arrow_schema), settings.clone());
+    let (schema, of_target) = (Arc::clone(&arrow_schema), target.clone());
+    let parted = blocking(move || Parted::new(batches, &schema, &of_target.time_column, &of_target.prefix)).await??;
+    let parted = Arc::new(parted);
+    let mut planned = plan(&parted);
+    planned.sort_by_key(|file| std::cmp::Reverse(file.rows));
+    let files = futures::stream::iter(planned).map(|file| {
+        let (schema, settings, parted) = (Arc::clone(&arrow_schema), settings.clone(), Arc::clone(&parted));
         async move {
-            let (bytes, metadata) = blocking(move || encode::encode(&schema, &settings, &batches)).await??;
-            write_file(store, target, hour, bytes, &metadata).await
+            let partition = file.partition.clone();
+            let encoded = blocking(move || encode::encode(&schema, &settings, &parted.rows(&partition)?));
+            let (bytes, metadata) = encoded.await??;
+            let written = write_file(store, target, &file, bytes, &metadata).await?;
+            Ok::<_, Error>((file.number, written))
         }
     });
-    files.buffered(settings.files_in_parallel.max(1)).try_collect().await
+    let mut files: Vec<_> = files.buffer_unordered(settings.files_in_parallel.max(1)).try_collect().await?;
+    files.sort_by_key(|(number, _)| *number);
+    Ok(files.into_iter().map(|(_, file)| file).collect())
+}
+
+/// A file that is to be written.
+#[derive(Debug)]
+struct PlannedFile {
+    /// Its place among the files.
+    number: usize,
+    partition: Partition,
+    /// Its number among those of its prefix.
+    part: u32,
+    rows: usize,
+}
+
+fn plan(parted: &Parted) -> Vec<PlannedFile> {
+    let mut planned: Vec<PlannedFile> = Vec::new();
+    for (number, (partition, rows)) in parted.partitions().enumerate() {
+        let part = match planned.last() {
+            Some(before) if before.partition.prefix == partition.prefix => before.part + 1,
+            _ => 0,
+        };
+        planned.push(PlannedFile { number, partition: partition.clone(), part, rows });
+    }
+    planned
 }
 
 async fn write_file(
     store: &Store,
     target: &ParquetTarget,
-    hour: i32,
+    planned: &PlannedFile,
     bytes: Vec<u8>,
     metadata: &ParquetMetaData,
 ) -> Result<DataFile> {
-    let (folder, name) = (hour_folder(i64::from(hour)), target.names.part(0, "parquet"));
-    let path = store.path(&format!("{}/data/{folder}/{name}", target.table_root));
+    let Partition { prefix, hour } = &planned.partition;
+    let (folder, name) = (target.names.folder(prefix), target.names.part(planned.part, "parquet"));
+    let path = store.path(&format!("{}/data/{folder}{name}", target.table_root));
     let statistics = statistics::collect(&target.schema, metadata)?;
     let mut file = DataFileBuilder::default();
     file.content(DataContentType::Data)
         .file_path(store.url(&path))
         .file_format(DataFileFormat::Parquet)
-        .partition(Struct::from_iter([Some(Literal::int(hour))]))
+        .partition(Struct::from_iter([Some(Literal::int(*hour))]))
         .partition_spec_id(target.partition_spec_id)
         .record_count(u64::try_from(metadata.file_metadata().num_rows()).unwrap_or_default())
         .file_size_in_bytes(bytes.len() as u64)

@@ -1,53 +1,99 @@
-//! Batches by the hour of their time column.
+//! Batches by the partition of their rows: the hour of the time column, and the prefix of the file.
+//!
+//! No row is copied here: a partition knows which rows of which batch are its own, so that thousands of partitions take
+//! little more than a number for each row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
+use super::KeyedBatch;
+use crate::lake::partition::RowKeys;
+use crate::lake::prefix::Prefix;
 use crate::lake::schema::{adapt, invalid};
 use crate::lake::{Error, Result};
+use crate::time::Timestamp;
 
 const HOUR_MICROS: i64 = 3_600_000_000;
 
-/// Brings all batches to `schema` and parts them by hour, in hours since the Unix epoch. Rows keep their order.
-pub(super) fn by_hour(
-    batches: Vec<RecordBatch>,
-    schema: &SchemaRef,
-    time_column: &str,
-) -> Result<BTreeMap<i32, Vec<RecordBatch>>> {
-    let mut hours: BTreeMap<i32, Vec<RecordBatch>> = BTreeMap::new();
-    for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
-        let batch = adapt(&batch, schema)?;
-        let of_rows = hours_of(&batch, time_column)?;
-        let runs: Vec<&[i32]> = of_rows.chunk_by(|one, next| one == next).collect();
-        if runs.len() == 1 {
-            hours.entry(of_rows[0]).or_default().push(batch);
-            continue;
-        }
-        let mut rows_of: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
-        for (row, hour) in of_rows.iter().enumerate() {
-            rows_of.entry(*hour).or_default().push(row as u32);
-        }
-        if rows_of.len() == runs.len() {
-            // In order of time already: no row needs to be copied.
-            let mut start = 0;
-            for run in runs {
-                hours.entry(run[0]).or_default().push(batch.slice(start, run.len()));
-                start += run.len();
-            }
-            continue;
-        }
-        for (hour, rows) in rows_of {
-            let rows = take_record_batch(&batch, &UInt32Array::from(rows)).map_err(invalid)?;
-            hours.entry(hour).or_default().push(rows);
-        }
-    }
-    Ok(hours)
+/// Rows that share a file: its evaluated prefix, and the hour in hours since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Partition {
+    pub(super) prefix: String,
+    pub(super) hour: i32,
 }
 
-fn hours_of(batch: &RecordBatch, time_column: &str) -> Result<Vec<i32>> {
+/// Some rows of one batch, in their order.
+#[derive(Debug)]
+enum Rows {
+    All,
+    Run { start: usize, len: usize },
+    Listed(Vec<u32>),
+}
+
+/// Batches of one schema, parted.
+#[derive(Debug)]
+pub(super) struct Parted {
+    batches: Vec<RecordBatch>,
+    partitions: BTreeMap<Partition, Vec<(usize, Rows)>>,
+}
+
+impl Parted {
+    /// Brings all batches to `schema` and parts their rows. Rows keep their order.
+    pub(super) fn new(
+        batches: Vec<KeyedBatch>,
+        schema: &SchemaRef,
+        time_column: &str,
+        prefix: &Prefix,
+    ) -> Result<Self> {
+        let mut parted = Self { batches: Vec::with_capacity(batches.len()), partitions: BTreeMap::new() };
+        for keyed in batches.into_iter().filter(|keyed| keyed.batch.num_rows() > 0) {
+            let batch = adapt(&keyed.batch, schema)?;
+            let (partitions, of_rows) = partitions_of(&batch, time_column, prefix, &keyed.keys)?;
+            let index = parted.batches.len();
+            for (partition, rows) in partitions.into_iter().zip(rows_of(&of_rows)) {
+                parted.partitions.entry(partition).or_default().push((index, rows));
+            }
+            parted.batches.push(batch);
+        }
+        Ok(parted)
+    }
+
+    /// The partitions with the number of their rows, in order.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (&Partition, usize)> {
+        self.partitions.iter().map(|(partition, rows)| {
+            let rows = rows.iter().map(|(index, rows)| match rows {
+                Rows::All => self.batches[*index].num_rows(),
+                Rows::Run { len, .. } => *len,
+                Rows::Listed(rows) => rows.len(),
+            });
+            (partition, rows.sum())
+        })
+    }
+
+    /// A partition's rows.
+    pub(super) fn rows(&self, partition: &Partition) -> Result<Vec<RecordBatch>> {
+        let parts = self.partitions.get(partition).into_iter().flatten().map(|(index, rows)| {
+            let batch = &self.batches[*index];
+            match rows {
+                Rows::All => Ok(batch.clone()),
+                Rows::Run { start, len } => Ok(batch.slice(*start, *len)),
+                Rows::Listed(rows) => take_record_batch(batch, &UInt32Array::from(rows.clone())).map_err(invalid),
+            }
+        });
+        parts.collect()
+    }
+}
+
+/// The partitions of a batch in the order in which they first come, and for each row which one it is in.
+fn partitions_of(
+    batch: &RecordBatch,
+    time_column: &str,
+    prefix: &Prefix,
+    keys: &RowKeys,
+) -> Result<(Vec<Partition>, Vec<u32>)> {
     let times = batch
         .column_by_name(time_column)
         .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
@@ -55,8 +101,56 @@ fn hours_of(batch: &RecordBatch, time_column: &str) -> Result<Vec<i32>> {
     if times.null_count() > 0 {
         return Err(Error::Invalid(format!("the time column {time_column:?} has nulls, which no partition takes")));
     }
-    let hours = times.values().iter().map(|micros| i32::try_from(micros.div_euclid(HOUR_MICROS)));
-    hours
-        .collect::<Result<_, _>>()
-        .map_err(|_| Error::Invalid(format!("the time column {time_column:?} has a time outside of the calendar")))
+    let resolution_micros = prefix.resolution_millis() * 1_000;
+    let mut partitions: Vec<Partition> = Vec::new();
+    let mut places: HashMap<Partition, u32> = HashMap::new();
+    // Most rows share all that their partition depends on with others; only the first of them evaluates the prefix.
+    let mut known: HashMap<(i32, i64, u32), u32> = HashMap::new();
+    let mut last: Option<((i32, i64, u32), u32)> = None;
+    let mut of_rows = Vec::with_capacity(batch.num_rows());
+    for (row, micros) in times.values().iter().enumerate() {
+        let hour = i32::try_from(micros.div_euclid(HOUR_MICROS)).map_err(|_| {
+            Error::Invalid(format!("the time column {time_column:?} has a time outside of the calendar"))
+        })?;
+        let (key, values) = keys.of_row(row);
+        let depends_on = (hour, micros.div_euclid(resolution_micros), key);
+        let place = match last {
+            Some((of_last, place)) if of_last == depends_on => place,
+            _ => *known.entry(depends_on).or_insert_with(|| {
+                let prefix = prefix.evaluate(Timestamp(micros.div_euclid(1_000)), values);
+                let partition = Partition { prefix, hour };
+                *places.entry(partition).or_insert_with_key(|partition| {
+                    partitions.push(partition.clone());
+                    partitions.len() as u32 - 1
+                })
+            }),
+        };
+        last = Some((depends_on, place));
+        of_rows.push(place);
+    }
+    Ok((partitions, of_rows))
+}
+
+/// For each partition its rows; `of_rows` says for each row which partition it is in, first ones first.
+fn rows_of(of_rows: &[u32]) -> Vec<Rows> {
+    let runs: Vec<&[u32]> = of_rows.chunk_by(|one, next| one == next).collect();
+    let count = of_rows.iter().max().map_or(0, |most| *most as usize + 1);
+    if runs.len() == 1 {
+        return vec![Rows::All];
+    }
+    if runs.len() == count {
+        // Each partition's rows stand together: none needs to be copied, ever.
+        let mut start = 0;
+        let run = |run: &[u32]| {
+            let rows = Rows::Run { start, len: run.len() };
+            start += run.len();
+            rows
+        };
+        return runs.into_iter().map(run).collect();
+    }
+    let mut listed = vec![Vec::new(); count];
+    for (row, place) in of_rows.iter().enumerate() {
+        listed[*place as usize].push(row as u32);
+    }
+    listed.into_iter().map(Rows::Listed).collect()
 }

@@ -30,6 +30,8 @@ fn row(offset: u64, arrival: i64, data: &str) -> Row {
         arrival_time: Timestamp(arrival),
         partition_key: Bytes::from_static(b"k"),
         data: Bytes::copy_from_slice(data.as_bytes()),
+        keys: None,
+        source: None,
     }
 }
 
@@ -47,6 +49,7 @@ fn target(converter: &Converter) -> ParquetTarget {
         schema: Arc::clone(&converter.schema().schema),
         partition_spec_id: 0,
         time_column: TimeSource::Arrival.column().into(),
+        prefix: Prefix::default(),
     }
 }
 
@@ -72,7 +75,9 @@ async fn batches_of_two_schemas_over_two_hours_become_two_files_of_the_newest() 
         .unwrap()
         .batch;
     let store = memory();
-    let files = write(&store, &ParquetSettings::default(), &target(&converter), vec![first, second]).await.unwrap();
+    let files = write(&store, &ParquetSettings::default(), &target(&converter), vec![first.into(), second.into()])
+        .await
+        .unwrap();
 
     let paths: Vec<_> = files.iter().map(DataFile::file_path).collect();
     let folder = "memory:///lake/default/events/data/year=2013/month=01/date=01/hour=";
@@ -96,8 +101,9 @@ async fn a_batch_that_is_written_again_overwrites_its_files() {
     let mut converter = converter(&[]);
     let batch = converter.convert(vec![row(0, HOUR, "{\"a\":1}")]).unwrap().batch;
     let store = memory();
-    let one = write(&store, &ParquetSettings::default(), &target(&converter), vec![batch.clone()]).await.unwrap();
-    let two = write(&store, &ParquetSettings::default(), &target(&converter), vec![batch]).await.unwrap();
+    let one =
+        write(&store, &ParquetSettings::default(), &target(&converter), vec![batch.clone().into()]).await.unwrap();
+    let two = write(&store, &ParquetSettings::default(), &target(&converter), vec![batch.into()]).await.unwrap();
     assert_eq!(one, two);
     let listed: Vec<_> = store.object_store().list(None).try_collect().await.unwrap();
     assert_eq!(listed.len(), 1);
@@ -109,7 +115,7 @@ async fn rows_out_of_order_of_time_keep_their_order_within_the_hour() {
     let rows = (0..100).map(|offset| row(offset, HOUR + 3_600_000 * (offset as i64 % 3), "{}")).collect();
     let batch = converter.convert(rows).unwrap().batch;
     let store = memory();
-    let files = write(&store, &ParquetSettings::default(), &target(&converter), vec![batch]).await.unwrap();
+    let files = write(&store, &ParquetSettings::default(), &target(&converter), vec![batch.into()]).await.unwrap();
     assert_eq!(files.len(), 3);
     for (hour, file) in files.iter().enumerate() {
         let batch = read(&store, &store.path_of_url(file.file_path()).unwrap()).await;
@@ -122,7 +128,7 @@ async fn rows_out_of_order_of_time_keep_their_order_within_the_hour() {
 async fn no_rows_write_no_files() {
     let mut converter = converter(&[]);
     let empty = converter.convert(Vec::new()).unwrap().batch;
-    let files = write(&memory(), &ParquetSettings::default(), &target(&converter), vec![empty]).await.unwrap();
+    let files = write(&memory(), &ParquetSettings::default(), &target(&converter), vec![empty.into()]).await.unwrap();
     assert!(files.is_empty());
 }
 
@@ -145,7 +151,7 @@ async fn settings_reach_the_file() {
             ..ParquetSettings::default()
         };
         let store = memory();
-        let files = write(&store, &settings, &target(&converter), vec![batch.clone()]).await.unwrap();
+        let files = write(&store, &settings, &target(&converter), vec![batch.clone().into()]).await.unwrap();
         let path = store.path_of_url(files[0].file_path()).unwrap();
         let reader = ParquetRecordBatchReaderBuilder::try_new(store.get(&path).await.unwrap()).unwrap();
         let groups = reader.metadata().row_groups();
@@ -171,7 +177,7 @@ async fn a_large_file_is_uploaded_in_parts() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&StoreSettings::of_url(format!("file://{}", folder.path().display()))).unwrap();
     let settings = ParquetSettings { compression: Compression::None, dictionary: false, ..ParquetSettings::default() };
-    let files = write(&store, &settings, &target(&converter), vec![batch.clone()]).await.unwrap();
+    let files = write(&store, &settings, &target(&converter), vec![batch.clone().into()]).await.unwrap();
     assert!(files[0].file_size_in_bytes() > 10_000_000);
     let back = read(&store, &store.path_of_url(files[0].file_path()).unwrap()).await;
     assert_eq!(back.column_by_name("s"), batch.column_by_name("s"));
@@ -208,7 +214,7 @@ async fn statistics_tell_counts_and_bounds_of_each_type() {
     assert_eq!((converted.set_aside.len(), converted.rescued), (0, 0));
     // Two row groups, so that bounds are joined.
     let settings = ParquetSettings { row_group_rows_max: 1, ..ParquetSettings::default() };
-    let files = write(&memory(), &settings, &target(&converter), vec![converted.batch]).await.unwrap();
+    let files = write(&memory(), &settings, &target(&converter), vec![converted.batch.into()]).await.unwrap();
     let (file, schema) = (&files[0], converter.schema());
     let id = |name: &str| schema.schema.field_id_by_name(name).unwrap();
 
@@ -248,11 +254,49 @@ proptest! {
         let batch = converter.convert(rows.collect()).unwrap().batch;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let target = target(&converter);
-        let files = runtime.block_on(write(&memory(), &ParquetSettings::default(), &target, vec![batch])).unwrap();
+        let files = runtime.block_on(write(&memory(), &ParquetSettings::default(), &target, vec![batch.into()])).unwrap();
         if let Some((lower, upper)) = bounds(&files[0], converter.schema()).get("s") {
             for text in texts {
                 prop_assert!(*lower <= Datum::string(&text) && Datum::string(&text) <= *upper);
             }
+        }
+    }
+}
+
+/// Partitions by key and by hour in one batch: each row is in the file of its own, and hours that share a prefix are parts.
+#[tokio::test]
+async fn keys_and_hours_part_the_rows() {
+    let mut converter = converter(&[]);
+    let keyed = |number: u64| {
+        let hour = HOUR + (number % 2) as i64 * 3_600_000;
+        let keys: Option<Arc<[String]>> = Some(Arc::from([format!("k{}", number % 500)]));
+        Row { keys, ..row(number, hour, &format!("{{\"number\":{number}}}")) }
+    };
+    let converted = converter.convert((0..2_000).map(keyed).collect()).unwrap();
+    let batch = KeyedBatch { batch: converted.batch, keys: converted.keys };
+    let store = memory();
+    for (prefix, has_key) in [("k=!{partitionKeyFromQuery:k}/", true), ("!{timestamp:yyyy}/", false)] {
+        let target = ParquetTarget { prefix: prefix.parse().unwrap(), ..target(&converter) };
+        let files = write(&store, &ParquetSettings::default(), &target, vec![batch.clone()]).await.unwrap();
+        let mut seen = Vec::new();
+        for file in &files {
+            let batch = read(&store, &store.path_of_url(file.file_path()).unwrap()).await;
+            let numbers = batch.column_by_name("number").unwrap().as_primitive::<Int64Type>().values().to_vec();
+            assert_eq!(file.record_count(), numbers.len() as u64);
+            if has_key {
+                let folder = format!("/data/k=k{}/", numbers[0] % 500);
+                assert!(file.file_path().contains(&folder), "{} is not in {folder}", file.file_path());
+                assert!(numbers.iter().all(|number| number % 500 == numbers[0] % 500));
+            }
+            seen.extend(numbers);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..2_000).collect::<Vec<_>>(), "{prefix}");
+        if has_key {
+            assert_eq!(files.len(), 500);
+        } else {
+            let names: Vec<_> = files.iter().filter_map(|file| file.file_path().rsplit('/').next()).collect();
+            assert_eq!(names, ["events-000000000005-000.parquet", "events-000000000005-001.parquet"]);
         }
     }
 }

@@ -40,6 +40,9 @@ const VERSION: u8 = 1;
 const SEAL_BYTES: usize = 4 + NONCE_BYTES;
 /// Smaller bodies are stored as they are.
 const COMPRESS_BYTES_MIN: usize = 256;
+/// A body at least this long is compressed only if one of two samples from it shrinks: noise costs a sixteenth then.
+const SAMPLED_BYTES_MIN: usize = 64 << 10;
+const SAMPLE_BYTES: usize = 2 << 10;
 
 /// Memory that a thread keeps for compression.
 const SCRATCH_BYTES_MAX: usize = 2 << 20;
@@ -265,14 +268,28 @@ fn compress(body: &[u8], room: usize) -> Option<Vec<u8>> {
         if scratch.len() < bound {
             scratch.resize(bound, 0);
         }
-        let written = lz4_flex::block::compress_into(body, scratch).ok()?;
-        let helps = written <= body.len() - body.len() / 8;
-        let stored = helps.then(|| with_room(&scratch[..written], room));
+        let stored = is_promising(body, scratch)
+            .then(|| shrink(body, scratch))
+            .flatten()
+            .map(|written| with_room(&scratch[..written], room));
         if scratch.len() > SCRATCH_BYTES_MAX {
             *scratch = Vec::new();
         }
         stored
     })
+}
+
+/// How many bytes the body has in LZ4, where that saves at least an eighth.
+fn shrink(body: &[u8], scratch: &mut [u8]) -> Option<usize> {
+    let written = lz4_flex::block::compress_into(body, scratch).ok()?;
+    (written <= body.len() - body.len() / 8).then_some(written)
+}
+
+/// Whether compressing a body may be worth its time. The samples lie behind the table, which always shrinks.
+fn is_promising(body: &[u8], scratch: &mut [u8]) -> bool {
+    let third = body.len() / 3;
+    let mut samples = [third, 2 * third].into_iter().map(|at| &body[at..at + SAMPLE_BYTES]);
+    body.len() < SAMPLED_BYTES_MIN || samples.any(|sample| shrink(sample, scratch).is_some())
 }
 
 /// What the tag of an encrypted body covers beside the body: its place, its header and its key's version.

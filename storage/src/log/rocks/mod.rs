@@ -370,6 +370,11 @@ impl Log for RocksLog {
         answer.await.unwrap_or(Err(Error::Closed))
     }
 
+    fn forget_cached(&self, stream: StreamId) {
+        self.0.shared.tail.remove_stream(stream);
+        self.0.shared.recent.remove_stream(stream);
+    }
+
     /// Also moves what the write-ahead log holds into files. Reads that are on their way end first.
     async fn close(&self) -> Result<()> {
         let engine = Arc::clone(&self.0);

@@ -59,15 +59,17 @@ impl Reader<'_> {
     /// The block of an index entry; `None` where the entry or the block does not hold `at`.
     fn load(&self, entry: Option<Indexed>, at: Offset) -> Result<Option<Block>> {
         let Some(entry) = entry.filter(|entry| entry.first_offset() <= at) else { return Ok(None) };
+        let moment = self.shared.recent.moment();
         let Some(value) = self.db.block(entry.key)? else { return Ok(None) };
         let block = format::decode(entry.key, &value, &self.shared.keys).map_err(|error| match error {
             Unreadable::Corrupt(reason) => corrupt(entry.key, reason),
+            Unreadable::Key(why) if why.is_destroyed => shredded(entry.key, why),
             Unreadable::Key(why) => self.shared.key_failure(self.shard.stream, why),
         })?;
         if format::is_encrypted(&value) {
             Counters::count(&self.shared.counters.decrypted_blocks, 1);
         }
-        self.shared.recent.insert(self.shard, block.clone());
+        self.shared.recent.insert(moment, self.shard, block.clone());
         Ok(Some(block))
     }
 
@@ -110,6 +112,11 @@ impl Reader<'_> {
 
 fn corrupt(key: BlockKey, reason: String) -> Error {
     Error::Corrupt { shard: key.shard, last_offset: key.last_offset, reason }
+}
+
+fn shredded(key: BlockKey, why: KeyUnusable) -> Error {
+    let KeyUnusable { version, reason, .. } = why;
+    Error::Shredded { shard: key.shard, last_offset: key.last_offset, version: version.0, reason }
 }
 
 /// What was read before a failure is good; the next read begins at the failure and tells it.

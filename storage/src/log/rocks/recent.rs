@@ -2,6 +2,7 @@
 //! It is apart from the tail cache and far smaller.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -16,7 +17,13 @@ const BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, Default)]
 pub(super) struct RecentBlocks {
     blocks: Mutex<VecDeque<(ShardKey, Block)>>,
+    /// Counts removals of streams.
+    removals: AtomicU64,
 }
+
+/// The moment before a block was decoded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment(u64);
 
 impl RecentBlocks {
     /// The block that holds an offset.
@@ -31,8 +38,17 @@ impl RecentBlocks {
         Some(block)
     }
 
-    pub(super) fn insert(&self, shard: ShardKey, block: Block) {
+    /// To be asked for before a block is decoded that is to be inserted.
+    pub(super) fn moment(&self) -> Moment {
+        Moment(self.removals.load(Ordering::SeqCst))
+    }
+
+    /// Keeps a block, unless a stream was removed since the moment: it may have been this one.
+    pub(super) fn insert(&self, moment: Moment, shard: ShardKey, block: Block) {
         let mut blocks = self.blocks.lock();
+        if self.removals.load(Ordering::SeqCst) != moment.0 {
+            return;
+        }
         blocks.push_back((shard, block));
         let mut bytes: usize = blocks.iter().map(|(_, block)| block.memory_bytes()).sum();
         while bytes > BYTES_MAX || blocks.len() > BLOCKS_MAX {
@@ -48,7 +64,9 @@ impl RecentBlocks {
 
     /// Drops a stream's blocks.
     pub(super) fn remove_stream(&self, stream: StreamId) {
-        self.blocks.lock().retain(|(of, _)| of.stream != stream);
+        let mut blocks = self.blocks.lock();
+        self.removals.fetch_add(1, Ordering::SeqCst);
+        blocks.retain(|(of, _)| of.stream != stream);
     }
 }
 
@@ -72,10 +90,10 @@ mod tests {
     fn the_block_that_was_not_used_for_longest_goes_first() {
         let recent = RecentBlocks::default();
         for first in 0..BLOCKS_MAX as u64 {
-            recent.insert(SHARD, block(first, 10));
+            recent.insert(recent.moment(), SHARD, block(first, 10));
         }
         assert!(recent.get(SHARD, Offset(0)).is_some());
-        recent.insert(SHARD, block(100, 10));
+        recent.insert(recent.moment(), SHARD, block(100, 10));
         assert!(recent.get(SHARD, Offset(0)).is_some());
         assert!(recent.get(SHARD, Offset(1)).is_none());
         assert!(recent.get(ShardKey { shard: ShardId(1), ..SHARD }, Offset(0)).is_none());
@@ -86,10 +104,20 @@ mod tests {
         assert!(recent.get(SHARD, Offset(100)).is_none());
     }
 
+    /// A reader decoded it, and its stream went before the reader came to insert it.
+    #[test]
+    fn a_block_of_before_a_removal_is_not_kept() {
+        let recent = RecentBlocks::default();
+        let before = recent.moment();
+        recent.remove_stream(StreamId(1));
+        recent.insert(before, SHARD, block(0, 10));
+        assert!(recent.get(SHARD, Offset(0)).is_none());
+    }
+
     #[test]
     fn a_block_past_the_budget_is_not_kept() {
         let recent = RecentBlocks::default();
-        recent.insert(SHARD, block(0, BYTES_MAX));
+        recent.insert(recent.moment(), SHARD, block(0, BYTES_MAX));
         assert!(recent.get(SHARD, Offset(0)).is_none());
     }
 }

@@ -34,6 +34,9 @@ pub struct CheckpointValue {
     /// The first batch of the totals. Earlier ones are of another stream, or of before a gap.
     #[prost(uint64, tag = "6")]
     pub first_batch: u64,
+    /// By shard, where the first batch of the totals began. A shard that came later began at its first record.
+    #[prost(btree_map = "uint32, uint64", tag = "7")]
+    pub first_offsets: BTreeMap<u32, u64>,
 }
 
 impl Key for CheckpointKey {

@@ -14,10 +14,10 @@ pub struct DataKeyKey {
     pub version: u32,
 }
 
-/// A wrapped data key.
+/// A wrapped data key, or what is left of one that was destroyed: its number and its times.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct DataKeyValue {
-    /// What the master key made of the data key.
+    /// What the master key made of the data key; empty once it is destroyed.
     #[prost(bytes = "vec", tag = "1")]
     pub wrapped: Vec<u8>,
     /// The id of the master key.
@@ -29,6 +29,10 @@ pub struct DataKeyValue {
     /// When the key sealed its last block at the latest, in milliseconds since the Unix epoch; zero while it seals.
     #[prost(int64, tag = "4")]
     pub replaced_at_ms: i64,
+    /// When the key was destroyed while there were records that need it, in milliseconds since the Unix epoch; zero while it
+    /// exists.
+    #[prost(int64, tag = "5")]
+    pub destroyed_at_ms: i64,
 }
 
 impl Key for DataKeyKey {

@@ -31,9 +31,23 @@ pub struct IntentValue {
     /// The declaration of the table that it is made by, in TOML; empty where it makes plain objects.
     #[prost(string, tag = "5")]
     pub table_spec_toml: String,
+    /// What the batch takes up again of what was set aside. Such a batch has no other records: its ranges are empty.
+    #[prost(message, repeated, tag = "6")]
+    pub replayed: Vec<ReplayedObject>,
     /// The versions of transform modules that the batch is made by; newer ones wait for the next batch.
     #[prost(message, repeated, tag = "10")]
     pub modules: Vec<IntentModule>,
+}
+
+/// An object with records that were set aside.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ReplayedObject {
+    /// The batch that set them aside.
+    #[prost(uint64, tag = "1")]
+    pub batch: u64,
+    /// The place among that batch's objects.
+    #[prost(uint32, tag = "2")]
+    pub index: u32,
 }
 
 /// The version of a transform module that a batch is made by.

@@ -6,16 +6,21 @@
 
 mod ranges;
 pub mod stream;
+pub mod stream_attribute;
+pub mod stream_consumer;
+pub mod account;
 pub mod data_key;
 pub mod purge;
 pub mod shard;
 pub mod delivery;
 pub mod intent;
 pub mod batch;
+pub mod rebuild;
 pub mod checkpoint;
 pub mod table;
 pub mod transform;
 pub mod group;
+pub mod principal;
 #[cfg(test)]
 mod tests;
 

@@ -82,6 +82,10 @@ pub struct Totals {
     /// Records that were trimmed from the log before they were read.
     #[prost(uint64, tag = "9")]
     pub lost: u64,
+    /// Outputs that were set aside before and taken up again. What became of them is among `outputs`, and they stay among
+    /// `set_aside`: `set_aside - replayed` are open.
+    #[prost(uint64, tag = "10")]
+    pub replayed: u64,
 }
 
 impl AddAssign for Totals {
@@ -95,5 +99,6 @@ impl AddAssign for Totals {
         self.bytes_in += more.bytes_in;
         self.bytes_out += more.bytes_out;
         self.lost += more.lost;
+        self.replayed += more.replayed;
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::batch::{BatchKey, BatchObject, BatchValue, scan_delivery};
+use super::batch::{BatchKey, BatchObject, BatchValue, RebuiltBatch, scan_delivery};
 use super::checkpoint::{CheckpointKey, CheckpointValue};
 use super::data_key::{DataKeyKey, DataKeyValue};
 use super::delivery::{DeliveryKey, DeliveryState, DeliveryValue};
@@ -12,8 +12,10 @@ use super::group::{
     GroupCheckpointKey, GroupCheckpointValue, GroupIdKey, GroupIdValue, GroupKey, GroupStart, GroupValue,
     scan_checkpoints,
 };
-use super::intent::{IntentKey, IntentModule, IntentValue};
+use super::intent::{IntentKey, IntentModule, IntentValue, ReplayedObject};
+use super::principal::{AccessKeyValue, GrantValue, PrincipalKey, PrincipalValue, QuotaValue};
 use super::purge::{PurgeKey, PurgeValue};
+use super::rebuild::{RebuildKey, RebuildState, RebuildValue};
 use super::shard::{ClosedValue, ShardMetaKey, ShardValue, scan_stream};
 use super::stream::{StreamIdKey, StreamIdValue, StreamKey, StreamValue};
 use super::table::{TableKey, TableValue};
@@ -35,6 +37,7 @@ proptest! {
         check_key(&DeliveryKey { name: name.clone() });
         check_key(&CheckpointKey { delivery: name.clone() });
         check_key(&IntentKey { delivery: name.clone() });
+        check_key(&RebuildKey { delivery: name.clone() });
         check_key(&BatchKey { delivery: name.clone(), batch });
         check_key(&TableKey { namespace: name.replace('/', ""), name: other });
         check_key(&StreamIdKey);
@@ -42,15 +45,16 @@ proptest! {
         check_key(&PurgeKey);
         check_key(&GroupKey { stream: batch as u32, name: name.clone() });
         check_key(&GroupIdKey);
+        check_key(&PrincipalKey { name: name.clone() });
         check_key(&GroupCheckpointKey { group: batch as u32, shard: (batch >> 32) as u32 });
     }
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-        for family in ["", "batch/", "table/", "stream/", "stream-id/", "shard/", "data-key/", "purge/", "delivery/", "checkpoint/", "intent/"] {
+        for family in ["", "batch/", "table/", "stream/", "stream-id/", "shard/", "data-key/", "purge/", "delivery/", "checkpoint/", "intent/", "rebuild/", "principal/"] {
             let key = [family.as_bytes(), &bytes].concat();
             let _ = (DataKeyKey::decode(&key), PurgeKey::decode(&key), StreamKey::decode(&key), StreamIdKey::decode(&key), DeliveryKey::decode(&key));
-            let _ = (CheckpointKey::decode(&key), IntentKey::decode(&key), TableKey::decode(&key));
+            let _ = (CheckpointKey::decode(&key), IntentKey::decode(&key), RebuildKey::decode(&key), TableKey::decode(&key), PrincipalKey::decode(&key));
             if let Some(decoded) = BatchKey::decode(&key) {
                 prop_assert_eq!(&decoded.encode()[..], &key[..]);
             }
@@ -68,6 +72,7 @@ proptest! {
             }
             let _ = GroupIdKey::decode(&key);
         }
+        let _ = decode_value::<PrincipalKey>(b"principal/x", Bytes::from(bytes.clone()));
         let _ = decode_value::<IntentKey>(b"intent/x", Bytes::from(bytes));
     }
 
@@ -121,14 +126,20 @@ async fn values_come_back() {
         bytes_in: 7,
         bytes_out: 8,
         lost: 9,
+        replayed: 10,
     };
     let ranges =
         store_ranges(&BTreeMap::from([(ShardId(0), Offset(0)..Offset(7)), (ShardId(1), Offset(3)..Offset(3))]));
     let stream = StreamValue { id: 7, shard_count: 2, retention_ms: 3_600_000, ..StreamValue::default() };
     check(StreamKey { name: name.clone() }, stream).await;
     check(StreamIdKey, StreamIdValue { next: 8 }).await;
-    let data_key =
-        DataKeyValue { wrapped: vec![1; 61], master_key_id: name.clone(), created_at_ms: 5, replaced_at_ms: 6 };
+    let data_key = DataKeyValue {
+        wrapped: vec![1; 61],
+        master_key_id: name.clone(),
+        created_at_ms: 5,
+        replaced_at_ms: 6,
+        destroyed_at_ms: 7,
+    };
     check(DataKeyKey { stream_id: 7, version: 2 }, data_key).await;
     check(PurgeKey, PurgeValue {}).await;
     let shard = ShardValue {
@@ -145,6 +156,7 @@ async fn values_come_back() {
     let offsets = store_offsets(&BTreeMap::from([(ShardId(0), Offset(7)), (ShardId(1), Offset(0))]));
     let checkpoint = CheckpointValue {
         next_batch: 4,
+        first_offsets: BTreeMap::from([(0, 3)]),
         offsets,
         totals: Some(totals),
         last_commit_at_ms: 9,
@@ -159,14 +171,50 @@ async fn values_come_back() {
         cut_at_ms: 5,
         table_spec_toml: "b = 2".to_owned(),
         modules: vec![IntentModule { name: name.clone(), declared: 0, version: 3 }],
+        replayed: vec![ReplayedObject { batch: 3, index: 1 }],
     };
     check(IntentKey { delivery: name.clone() }, intent).await;
-    let objects = vec![BatchObject { url: "file:///x".to_owned(), bytes: 10, rows: 2 }];
-    let set_aside_objects = objects.clone();
-    let batch = BatchValue { ranges, objects, set_aside_objects, totals: Some(totals), committed_at_ms: 6 };
+    let objects = vec![BatchObject { url: "file:///x".to_owned(), bytes: 10, rows: 2, taken_up_by: 7 }];
+    let (set_aside_objects, backup_objects) = (objects.clone(), objects.clone());
+    let rebuilt = Some(RebuiltBatch { set_aside_objects: objects.clone(), ..RebuiltBatch::default() });
+    let batch = BatchValue {
+        ranges,
+        objects,
+        set_aside_objects,
+        backup_objects,
+        totals: Some(totals),
+        committed_at_ms: 6,
+        rebuilt,
+    };
     check(BatchKey { delivery: name.clone(), batch: 4 }, batch).await;
+    let rebuild = RebuildValue {
+        number: 2,
+        state: RebuildState::Swapped.into(),
+        spec_toml: "a = 1".to_owned(),
+        from_ms: Some(0),
+        to_ms: None,
+        begun_at_ms: 5,
+        swapped_at_ms: 6,
+        replaced: vec!["file:///x".to_owned()],
+    };
+    check(RebuildKey { delivery: name.clone() }, rebuild).await;
     let table = TableValue { metadata_location: "file:///m".to_owned(), spec_toml: String::new() };
     check(TableKey { namespace: "default".to_owned(), name: name.clone() }, table).await;
+    let access_key = AccessKeyValue {
+        id: "AKMR".to_owned(),
+        wrapped: vec![1; 61],
+        master_key_id: name.clone(),
+        created_at_ms: 5,
+        expires_at_ms: 6,
+    };
+    let principal = PrincipalValue {
+        created_at_ms: 5,
+        disabled: true,
+        keys: vec![access_key],
+        grants: vec![GrantValue { actions: vec!["put".to_owned()], resource: "stream/*".to_owned() }],
+        quota: Some(QuotaValue { in_bytes_per_second: 1, in_records_per_second: 2, burst_ms: 3, over_quota: 1 }),
+    };
+    check(PrincipalKey { name: name.clone() }, principal).await;
     let start = GroupStart::Time.into();
     check(GroupKey { stream: 7, name }, GroupValue { id: 3, created_at_ms: 5, start, start_time_ms: 4 }).await;
     check(GroupIdKey, GroupIdValue { next: 4 }).await;
@@ -217,4 +265,18 @@ async fn a_value_of_another_format_is_refused_by_name() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn objects_of_a_rebuild_stand_behind_the_batch_s_own() {
+    let object = |url: &str| BatchObject { url: url.to_owned(), ..BatchObject::default() };
+    let rebuilt = RebuiltBatch { set_aside_objects: vec![object("c")], ..RebuiltBatch::default() };
+    let mut value = BatchValue { set_aside_objects: vec![object("a"), object("b")], ..BatchValue::default() };
+    assert!(value.set_aside_mut(2).is_none());
+    value.rebuilt = Some(rebuilt);
+    for (index, url) in ["a", "b", "c"].into_iter().enumerate() {
+        assert_eq!(value.all_set_aside().nth(index).map(|object| object.url.as_str()), Some(url));
+        assert_eq!(value.set_aside_mut(index).map(|object| object.url.clone()).as_deref(), Some(url));
+    }
+    assert!(value.set_aside_mut(3).is_none());
 }

@@ -1,4 +1,6 @@
 use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{RngCore as _, SeedableRng as _};
 
 use super::*;
 use crate::log::{ReadLimit, Record, ShardId, StreamId};
@@ -68,6 +70,28 @@ fn a_compressed_block_of_the_first_version_still_reads() {
         data: Bytes::from(vec![b'x'; 300]),
     };
     assert_eq!(all(&block), [record]);
+}
+
+#[test]
+fn a_long_body_is_compressed_where_a_sample_of_it_shrinks() {
+    let noise = || {
+        let mut bytes = vec![0; SAMPLED_BYTES_MIN];
+        StdRng::seed_from_u64(1).fill_bytes(&mut bytes);
+        bytes
+    };
+    let text = || vec![b'x'; SAMPLED_BYTES_MIN];
+    for (parts, codec) in [
+        ([noise(), noise(), noise()], Codec::None),
+        ([text(), noise(), noise()], Codec::None),
+        ([noise(), text(), noise()], Codec::Lz4),
+        ([noise(), noise(), text()], Codec::Lz4),
+    ] {
+        let record = NewRecord { partition_key: Bytes::new(), data: parts.concat().into() };
+        let Sealed { key, value, .. } = sealed(std::slice::from_ref(&record), 0);
+        assert_eq!(value[1], codec as u8);
+        let read = all(&decode_clear(key, &value).expect("a block"));
+        assert_eq!(read[0].data, record.data);
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Encrypted streams in the log: what lies on the disk, keys that change between appends, and keys that are gone.
 
 use super::*;
-use crate::encryption::{DataKey, KEY_BYTES, KeyVersion, Keyring};
+use crate::encryption::{DataKey, KEY_BYTES, KeyStore, KeyVersion, Keyring, MasterKeys, parse_local_keys};
+use crate::meta::MetaStore;
+use crate::meta::memory::MemoryMeta;
 
 fn ring(versions: &[u8]) -> Arc<Keyring> {
     let ring = Arc::new(Keyring::default());
@@ -120,6 +122,44 @@ async fn a_destroyed_key_makes_its_blocks_unreadable_and_no_other() {
     put(&log, shard(2, 0), numbered(10, 1)).await;
     let stats = log.stats();
     assert_eq!((stats.key_failures, stats.corrupt_blocks), (3, 0));
+}
+
+/// Also what is in memory: the newest blocks, and those that a reader decoded last.
+#[tokio::test]
+async fn shredded_blocks_are_named_with_where_reading_goes_on_and_memory_forgets_them() {
+    let files = folder();
+    let meta: Arc<dyn MetaStore> = Arc::new(MemoryMeta::new());
+    let masters = MasterKeys::new(parse_local_keys("the test", &"0f".repeat(32)).expect("keys"));
+    let keys = KeyStore::open(Arc::clone(&meta), masters).await.expect("open");
+    let rotate = async || {
+        let new = keys.make(StreamId(1)).await.expect("a key");
+        meta.commit(Vec::new(), vec![new.write()]).await.expect("commit");
+        keys.install(new);
+    };
+    rotate().await;
+    let settings = LogSettings::new(files.path());
+    let log = RocksLog::open_with_keys(settings, Clock::system(), keys.keyring()).expect("open");
+    for first in [0, 10] {
+        put(&log, shard(1, 0), numbered(first, 10)).await;
+    }
+    put(&log, shard(2, 0), numbered(0, 10)).await;
+    assert_numbered(&read_all(&log, shard(1, 0), Offset::ZERO, ALL).await, 0..20);
+    meta.commit(Vec::new(), keys.shredding(StreamId(1), Timestamp(5)).await.expect("meta")).await.expect("commit");
+    keys.shredded(StreamId(1), Timestamp(5));
+    log.forget_cached(StreamId(1));
+    rotate().await;
+    put(&log, shard(1, 0), numbered(20, 10)).await;
+    for (from, last) in [(0, 9), (9, 9), (10, 19)] {
+        let error = log.read(shard(1, 0), Offset(from), ALL).await.expect_err("its key is gone");
+        assert!(matches!(error, Error::Shredded { version: 1, .. }) && !error.is_retryable(), "{error}");
+        assert_eq!(error.next_readable(), Some(Offset(last + 1)));
+        assert!(error.to_string().contains("was destroyed at 1970-01-01"), "{error}");
+    }
+    assert_numbered(&read_all(&log, shard(1, 0), Offset(20), ALL).await, 20..30);
+    assert_numbered(&read_all(&log, shard(2, 0), Offset::ZERO, ALL).await, 0..10);
+    let verified = log.verify(|_| {}).await.expect("verify");
+    assert_eq!((verified.fault_count, verified.unauthenticated), (0, 2), "they are as they were written");
+    assert_eq!(log.stats().corrupt_blocks, 0);
 }
 
 #[tokio::test]

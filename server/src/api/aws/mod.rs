@@ -1,0 +1,80 @@
+//! The AWS protocols: what SDKs, the CLI and agents for Kinesis speak, over the same streams as gRPC.
+//!
+//! `protocol` is what all services share, `model` what AWS demands of each request, and a folder is a service: it calls the
+//! streams and maps what they say. Nothing here stores a record or moves a shard by itself.
+
+mod settings;
+mod metrics;
+mod auth;
+mod model;
+mod protocol;
+mod arn;
+mod token;
+mod store;
+mod kinesis;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use millrace_storage::meta::MetaStore;
+use millrace_storage::time::Clock;
+
+pub use settings::{AwsSettings, KinesisSettings};
+
+use self::arn::Arns;
+use self::kinesis::Kinesis;
+use self::metrics::AwsMetrics;
+use self::protocol::Front;
+use self::store::Store;
+use self::token::Tokens;
+use crate::auth::Auth;
+use crate::error::{Error, Kind, Result};
+use crate::metrics::Metrics;
+use crate::streams::Streams;
+
+/// The AWS protocols of a server.
+#[derive(Clone)]
+pub struct Aws {
+    front: Arc<Front>,
+}
+
+impl Aws {
+    /// Opens the services over `streams`.
+    ///
+    /// # Errors
+    /// Where a setting is wrong, or the key of tokens can neither be read nor made.
+    pub async fn open(
+        streams: &Streams,
+        meta: Arc<dyn MetaStore>,
+        aws: &AwsSettings,
+        kinesis: &KinesisSettings,
+        auth: Auth,
+        metrics: &Metrics,
+    ) -> Result<Self> {
+        let (store, metrics) = (Store::new(meta), AwsMetrics::new(metrics));
+        let key = store.token_key().await.map_err(|error| {
+            Error::new(Kind::Unavailable, format_args!("the key of clients' tokens: {}", error.message()))
+        })?;
+        let tokens = Tokens::new(&key, kinesis.token_lifetime, Clock::system());
+        let kinesis = Kinesis::new(streams.clone(), store, Arns::new(aws)?, tokens, kinesis.clone(), metrics.clone());
+        let front = Front::new(vec![Arc::new(kinesis)], auth, aws, metrics);
+        Ok(Self { front: Arc::new(front) })
+    }
+
+    /// The route that all services share: `POST /`.
+    pub fn router(&self) -> Router {
+        protocol::router(Arc::clone(&self.front))
+    }
+
+    /// Takes no more requests, and waits for those in flight, at most for so long.
+    pub async fn drain(&self, timeout: Duration) {
+        self.front.drain(timeout).await;
+    }
+}
+
+impl std::fmt::Debug for Aws {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aws").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! The one type of errors that clients get: a code, words, a status, and what the code's shape has besides.
+
+use std::borrow::Cow;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::api::aws::model::Operation;
+use crate::error::{Error, Kind};
+
+/// A failure of the server, where the operation declares it.
+const INTERNAL: &str = "InternalFailureException";
+
+/// An error as AWS says it. Its code is bounded: it comes from code or from a model, never from a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::api::aws) struct AwsError {
+    code: &'static str,
+    message: Cow<'static, str>,
+    status: u16,
+    fields: Vec<(&'static str, Value)>,
+}
+
+impl AwsError {
+    /// An error of status 400.
+    pub(in crate::api::aws) fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), status: 400, fields: Vec::new() }
+    }
+
+    /// The same with another status.
+    #[must_use]
+    pub(in crate::api::aws) fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same with a member that the code's shape has besides the message.
+    #[must_use]
+    #[expect(dead_code, reason = "for the shapes of services that have such members")]
+    pub(in crate::api::aws) fn with_field(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+
+    /// The request cannot be read.
+    pub(in crate::api::aws) fn serialization(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("SerializationException", message)
+    }
+
+    /// The request breaks its model.
+    pub(in crate::api::aws) fn validation(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("ValidationException", message)
+    }
+
+    /// A parameter means nothing here.
+    pub(in crate::api::aws) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("InvalidArgumentException", message)
+    }
+
+    /// What is named does not exist.
+    pub(in crate::api::aws) fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("ResourceNotFoundException", message)
+    }
+
+    /// What is named is not in a state for it.
+    pub(in crate::api::aws) fn in_use(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("ResourceInUseException", message)
+    }
+
+    /// A limit is reached.
+    pub(in crate::api::aws) fn limit(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("LimitExceededException", message)
+    }
+
+    /// A rate is used up.
+    pub(in crate::api::aws) fn throughput(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("ProvisionedThroughputExceededException", message)
+    }
+
+    /// A part of the server fails.
+    pub(in crate::api::aws) fn internal(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(INTERNAL, message).with_status(500)
+    }
+
+    /// The server takes no more for now.
+    pub(in crate::api::aws) fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new("ServiceUnavailableException", message).with_status(503)
+    }
+
+    /// The same as an operation's client knows it: a failure that the operation does not declare is one that all have.
+    #[must_use]
+    pub(in crate::api::aws) fn of_operation(mut self, operation: &Operation) -> Self {
+        if self.code == INTERNAL && !operation.declares(INTERNAL) {
+            self.code = "InternalFailure";
+        }
+        self
+    }
+
+    /// The code, such as `ValidationException`.
+    pub(in crate::api::aws) const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The words.
+    pub(in crate::api::aws) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The HTTP status.
+    pub(in crate::api::aws) const fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl Serialize for AwsError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2 + self.fields.len()))?;
+        map.serialize_entry("__type", self.code)?;
+        map.serialize_entry("message", &self.message)?;
+        for (name, value) in &self.fields {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl From<Error> for AwsError {
+    /// What a service says, in the codes that the streams' operations declare.
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        if error.objects().iter().any(|(noun, _)| *noun == "data_key") {
+            // A key that is locked for a while is told as such: clients try again.
+            let code = if error.is_retryable() { "KMSThrottlingException" } else { "KMSInvalidStateException" };
+            return Self::new(code, message);
+        }
+        match error.kind() {
+            Kind::Invalid => Self::invalid(message),
+            Kind::NotFound => Self::not_found(message),
+            Kind::AlreadyExists | Kind::FailedPrecondition | Kind::StaleLease | Kind::Conflict => Self::in_use(message),
+            Kind::Unauthenticated => Self::new("UnrecognizedClientException", message),
+            Kind::PermissionDenied => Self::new("AccessDeniedException", message),
+            Kind::Throttled { .. } => Self::throughput(message),
+            Kind::Exhausted { .. } | Kind::Unavailable => Self::internal(message),
+            Kind::DataLoss | Kind::Internal => {
+                tracing::error!(%error, "a call failed");
+                Self::internal(message)
+            }
+        }
+    }
+}
+
+impl From<millrace_storage::meta::Error> for AwsError {
+    fn from(error: millrace_storage::meta::Error) -> Self {
+        Error::from(error).into()
+    }
+}

@@ -1,0 +1,9 @@
+//! The AWS protocols as their own clients speak them: boto3, the AWS CLI, the JavaScript SDK, and bytes that no client sends.
+
+mod site;
+mod operations;
+mod wire;
+mod cli;
+mod javascript;
+mod mutate;
+mod restart;
