@@ -3,7 +3,9 @@
 mod site;
 mod operations;
 mod wire;
+mod auth;
 mod cli;
 mod javascript;
 mod mutate;
 mod restart;
+mod firehose;

@@ -26,7 +26,20 @@ SERVICES = {
         RemoveTagsFromStream SplitShard StartStreamEncryption StopStreamEncryption SubscribeToShard TagResource
         UntagResource UpdateAccountSettings UpdateMaxRecordSize UpdateShardCount UpdateStreamMode
         UpdateStreamWarmThroughput""".split(),
+    "firehose": """
+        CreateDeliveryStream DeleteDeliveryStream DescribeDeliveryStream ListDeliveryStreams ListTagsForDeliveryStream
+        PutRecord PutRecordBatch StartDeliveryStreamEncryption StopDeliveryStreamEncryption TagDeliveryStream
+        UntagDeliveryStream UpdateDestination""".split(),
 }
+# Members that the service refuses whatever they hold: their shapes are not needed.
+REFUSED = re.compile(
+    r"(Redshift|Elasticsearch|Amazonopensearchservice|AmazonOpenSearchServerless|Splunk|HttpEndpoint|Snowflake)"
+    r"Destination(Configuration|Update)|(MSK|Database)SourceConfiguration"
+)
+
+
+def served(shape):
+    return {name: member for name, member in shape.get("members", {}).items() if not REFUSED.fullmatch(name)}
 
 
 def constant(name):
@@ -45,7 +58,7 @@ def shape_text(shape):
         required = shape.get("required", [])
         members = [
             f'Member {{ name: "{name}", shape: &{constant(member["shape"])}, is_required: {str(name in required).lower()} }}'
-            for name, member in shape["members"].items()
+            for name, member in served(shape).items()
         ]
         return f"Shape::Structure(&[{', '.join(members)}])"
     if kind == "list":
@@ -73,7 +86,7 @@ def reached(shapes, name, found):
         return
     found.add(name)
     shape = shapes[name]
-    inner = [member["shape"] for member in shape.get("members", {}).values()]
+    inner = [member["shape"] for member in served(shape).values()]
     inner += [shape[part]["shape"] for part in ("member", "key", "value") if part in shape]
     for name in inner:
         reached(shapes, name, found)

@@ -23,7 +23,7 @@ struct Told {
 /// Declared errors that no test brings about, and why.
 fn reason(error: &str) -> &'static str {
     match error {
-        "AccessDeniedException" => "no such check",
+        "AccessDeniedException" => "auth is off here; `auth.rs` brings it about",
         "KMSAccessDeniedException" | "KMSDisabledException" | "KMSOptInRequired" => "a master key has no such state",
         "KMSInvalidStateException" | "KMSThrottlingException" | "KMSNotFoundException" => "a key that is locked",
         "InternalFailureException" => "a failing disk",

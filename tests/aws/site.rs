@@ -1,4 +1,4 @@
-//! Servers for the suites, and Kinesis requests without an SDK.
+//! Servers for the suites, and requests without an SDK.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -28,6 +28,11 @@ impl Site {
         self.server.http_endpoint()
     }
 
+    /// The folder that holds the server's own, `data`.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Stops the server in order, and has the log checked block by block.
     pub(crate) fn stop_and_verify(mut self) {
         assert!(self.server.stop().success(), "the drained server exits well");
@@ -39,12 +44,17 @@ impl Site {
 
 /// Calls an operation with a JSON body; gives the status and the answer.
 pub(crate) fn call(endpoint: &str, operation: &str, body: &Value) -> (u16, Value) {
+    call_target(endpoint, &format!("Kinesis_20131202.{operation}"), body)
+}
+
+/// As [`call`], of any service.
+pub(crate) fn call_target(endpoint: &str, target: &str, body: &Value) -> (u16, Value) {
     let (address, body) = (endpoint.trim_start_matches("http://"), body.to_string());
     let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket takes a time-out");
     let head = format!(
         "POST / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/x-amz-json-1.1\r\n\
-         X-Amz-Target: Kinesis_20131202.{operation}\r\nContent-Length: {}\r\n\r\n",
+         X-Amz-Target: {target}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).expect("the request is sent");

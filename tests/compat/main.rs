@@ -1,3 +1,4 @@
 //! Compatibility suite: what other engines read from the files alone.
 
 mod flights;
+mod formats;

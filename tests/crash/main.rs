@@ -4,4 +4,5 @@ mod ledger;
 mod producer;
 mod kills;
 mod matrix;
+mod remake;
 mod store_faults;

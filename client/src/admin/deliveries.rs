@@ -2,8 +2,8 @@
 
 use millrace_proto::v1::{
     ApplyPipelineRequest, Change, DeleteDeliveryRequest, Delivery, DescribeDeliveryRequest, FlushDeliveryRequest,
-    ListDeliveriesRequest, PauseDeliveryRequest, ReplayDeliveryRequest, ReplayDeliveryResponse, ResumeDeliveryRequest,
-    VerifyDeliveryRequest, VerifyDeliveryResponse,
+    ListDeliveriesRequest, PauseDeliveryRequest, RebuildTableRequest, RebuildTableResponse, ReplayDeliveryRequest,
+    ReplayDeliveryResponse, ResumeDeliveryRequest, VerifyDeliveryRequest, VerifyDeliveryResponse,
 };
 
 use super::Admin;
@@ -65,6 +65,14 @@ impl Admin {
     pub async fn replay_delivery(&self, name: &str) -> Result<ReplayDeliveryResponse> {
         let request = ReplayDeliveryRequest { name: name.to_owned() };
         Ok(self.deliveries.clone().replay_delivery(request).await?.into_inner())
+    }
+
+    /// Makes anew what a delivery wrote of a range of its stream; readers of the table see the old rows or the new.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such table, `FailedPrecondition` where the records are gone.
+    pub async fn rebuild_table(&self, request: RebuildTableRequest) -> Result<RebuildTableResponse> {
+        Ok(self.deliveries.clone().rebuild_table(request).await?.into_inner())
     }
 
     /// Stops a delivery after the batch in flight; its position is kept.

@@ -138,6 +138,7 @@ fn of_deliveries(method: &str) -> Option<Rule> {
             named(Action::UpdateDelivery).change()
         }
         "DeleteDelivery" => named(Action::DeleteDelivery).change(),
+        "RebuildTable" => named(Action::UpdateTable).change(),
         _ => return None,
     })
 }
@@ -253,7 +254,7 @@ impl Call {
     }
 }
 
-const fn outcome_of(error: &Error) -> Outcome {
+pub(super) const fn outcome_of(error: &Error) -> Outcome {
     match error.kind() {
         Kind::Unauthenticated => Outcome::Unauthenticated,
         _ => Outcome::Denied,

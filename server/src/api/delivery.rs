@@ -1,13 +1,18 @@
 //! gRPC: deliveries.
 
 use millrace_proto::v1 as proto;
+use millrace_storage::catalog::TableName;
 use millrace_storage::meta::keys::Totals;
+use millrace_storage::time::Timestamp;
 use proto::delivery_service_server::DeliveryService;
 use tonic::{Request, Response, Status};
 
 use super::access::Call;
+use super::asked::needs;
 use crate::auth::Resource;
-use crate::delivery::{Action, Asked, Change, Deliveries, Described, Replayed, State, Verified};
+use crate::delivery::{
+    Action, Asked, Change, Deliveries, Described, RebuildRequest, Replayed, State, Verified, parse_transforms,
+};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -100,6 +105,33 @@ impl DeliveryService for DeliveryHandler {
         Ok(Response::new(proto::ReplayDeliveryResponse { replayed, rows, set_aside, dropped, delivery }))
     }
 
+    async fn rebuild_table(
+        &self,
+        request: Request<proto::RebuildTableRequest>,
+    ) -> Result<Response<proto::RebuildTableResponse>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let table: TableName = request.table.parse().map_err(crate::error::Error::from)?;
+        call.allow(&Resource::table(table.namespace(), table.name()))?;
+        let transforms = &request.transforms_toml;
+        let request = RebuildRequest {
+            transforms: if transforms.is_empty() { None } else { Some(parse_transforms(transforms)?) },
+            table: request.table,
+            delivery: (!request.delivery.is_empty()).then_some(request.delivery),
+            from: request.from_ms.map(Timestamp),
+            to: request.to_ms.map(Timestamp),
+        };
+        let rebuilt = self.deliveries.rebuild(request).await?;
+        Ok(Response::new(proto::RebuildTableResponse {
+            delivery: rebuilt.delivery,
+            number: rebuilt.number,
+            batches: rebuilt.batches,
+            totals: Some(totals(rebuilt.totals)),
+            removed_rows: rebuilt.removed_rows,
+            removed_files: rebuilt.removed_files,
+        }))
+    }
+
     async fn verify_delivery(
         &self,
         request: Request<proto::VerifyDeliveryRequest>,
@@ -118,34 +150,9 @@ fn named<T>(request: Request<T>, name: impl FnOnce(T) -> String) -> Result<Strin
     Ok(name)
 }
 
-/// Asks for what a pipeline file would do to one object. Who delivers a stream into a table reads the one and writes the other.
+/// Asks for what a pipeline file would do to one object.
 fn allow(call: &Call, asked: Asked<'_>) -> crate::error::Result<()> {
-    use crate::auth::Action as Needed;
-    let which = |action, [unchanged, created, updated]: [Needed; 3]| match action {
-        Action::Unchanged => unchanged,
-        Action::Created => created,
-        Action::Updated => updated,
-    };
-    match asked {
-        Asked::Stream { name, action } => {
-            let needed = which(action, [Needed::DescribeStream, Needed::CreateStream, Needed::UpdateStream]);
-            call.allow_to(needed, &Resource::stream(name))
-        }
-        Asked::Table { namespace, name, action } => {
-            let needed = which(action, [Needed::DescribeTable, Needed::CreateTable, Needed::UpdateTable]);
-            call.allow_to(needed, &Resource::table(namespace, name))
-        }
-        Asked::Delivery { name, action, stream, table } => {
-            let needed = which(action, [Needed::DescribeDelivery, Needed::CreateDelivery, Needed::CreateDelivery]);
-            call.allow_to(needed, &Resource::delivery(name))?;
-            if action == Action::Unchanged {
-                return Ok(());
-            }
-            call.allow_to(Needed::Subscribe, &Resource::stream(stream))?;
-            let Some((namespace, table)) = table else { return Ok(()) };
-            call.allow_to(Needed::UpdateTable, &Resource::table(namespace, table))
-        }
-    }
+    needs(&asked).into_iter().try_for_each(|(action, resource)| call.allow_to(action, &resource))
 }
 
 fn change(change: Change) -> proto::Change {

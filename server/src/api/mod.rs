@@ -2,6 +2,7 @@
 
 mod status;
 mod access;
+mod asked;
 mod lasting;
 pub mod http;
 pub mod aws;

@@ -100,7 +100,11 @@ impl Registry {
             self.directory.add_key(id, &principal, secret.ok(), expires_at);
         });
         unwrapped.buffer_unordered(UNWRAPS_MAX).collect::<()>().await;
-        self.rewrap().await
+        if let Err(error) = self.rewrap().await {
+            // They open as they are; the next start tries again.
+            tracing::warn!(%error, "secrets of principals are not all wrapped by the current master key");
+        }
+        Ok(())
     }
 
     async fn unwrap(&self, principal: &Principal, key: &AccessKeyValue) -> Result<Secret> {

@@ -15,6 +15,7 @@ mod group;
 mod transform;
 mod delivery;
 mod replay;
+mod rebuild;
 mod table;
 mod sql;
 mod verify;
@@ -71,6 +72,7 @@ enum Command {
     Transform(transform::TransformArgs),
     Delivery(delivery::DeliveryArgs),
     Replay(replay::ReplayArgs),
+    Rebuild(rebuild::RebuildArgs),
     Table(table::TableArgs),
     Sql(sql::SqlArgs),
     Verify(verify::VerifyArgs),
@@ -112,6 +114,7 @@ impl Command {
             Self::Transform(args) => transform::run(args, endpoint).await,
             Self::Delivery(args) => delivery::run(args, endpoint).await,
             Self::Replay(args) => replay::run(args, endpoint).await,
+            Self::Rebuild(args) => rebuild::run(args, endpoint).await,
             Self::Table(args) => table::run(args, endpoint).await,
             Self::Sql(args) => sql::run(args, endpoint).await,
             Self::Verify(args) => verify::run(args, endpoint).await,

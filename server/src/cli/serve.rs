@@ -27,6 +27,9 @@ pub(super) struct ServeArgs {
     /// Where health, readiness and metrics are served [env: MILLRACE_HTTP_LISTEN] [default: 127.0.0.1:7080]
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Option<String>,
+    /// Where the AWS protocols are served alone, beside the HTTP address [env: MILLRACE_KINESIS_LISTEN]
+    #[arg(long, value_name = "ADDRESS")]
+    kinesis_listen: Option<String>,
     /// Where tables and exports lie: file:///folder, s3://bucket/prefix or memory:/// [env: MILLRACE_STORE_URL]
     /// [default: the folder `lake` of the data folder]
     #[arg(long, value_name = "URL")]
@@ -57,6 +60,7 @@ impl ServeArgs {
             .flag("--data-dir", "data_dir", path(self.data_dir))
             .flag("--grpc-listen", "grpc_listen", self.grpc_listen)
             .flag("--http-listen", "http_listen", self.http_listen)
+            .flag("--kinesis-listen", "kinesis_listen", self.kinesis_listen)
             .flag("--store-url", "store.url", self.store_url)
             .flag("--log-format", "logging.format", self.log_format)
             .flag("--log-level", "logging.level", self.log_level)
@@ -104,6 +108,9 @@ fn print_addresses(running: &serve::Running) {
     // A closed stdout leaves nobody to tell.
     let scheme = if running.is_tls() { "https" } else { "http" };
     let _ = writeln!(out, "gRPC on {scheme}://{}\nHTTP on {scheme}://{}", running.grpc_addr(), running.http_addr());
+    if let Some(addr) = running.kinesis_addr() {
+        let _ = writeln!(out, "Kinesis on {scheme}://{addr}");
+    }
     let _ = out.flush();
 }
 

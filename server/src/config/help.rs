@@ -13,6 +13,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("data_dir", "everything the process keeps on this machine's disk; one process a folder"),
     ("grpc_listen", "where gRPC listens; port 0 takes a free one"),
     ("http_listen", "where /healthz, /readyz, /metrics and the AWS protocols are served; port 0 takes a free one"),
+    ("kinesis_listen", "where the AWS protocols are served alone, beside http_listen; nowhere when not set"),
     ("auth", "on: only principals may call, and only what they are granted; off: everybody may do everything"),
     ("auth_off_anywhere", "whether ports may be open to other machines although auth is off"),
     ("connections_max", "the most gRPC connections at a time; one more is refused"),
@@ -26,7 +27,6 @@ const MEANINGS: &[(&str, &str)] = &[
         "how long a connection may take until the headers of its next request are there, idle time included",
     ),
     ("http.body_timeout", "how long a request's body may take"),
-    ("http.body_bytes_max", "the most bytes of a request's body"),
     ("http.metrics", "open: whoever reaches the port may read /metrics; closed: principals with the action metrics"),
     ("tls.cert_path", "a certificate chain in PEM; with it both ports speak TLS and nothing else"),
     ("tls.key_path", "the certificate's private key in PEM"),
@@ -189,6 +189,16 @@ const MEANINGS: &[(&str, &str)] = &[
     ("kinesis.subscription_time_max", "how long one SubscribeToShard lasts"),
     ("kinesis.takeover_after", "how old a subscription must be before another of the same consumer takes it over"),
     ("kinesis.heartbeat_interval", "time between two events of a subscription that has no records to give"),
+    ("firehose.folder", "the folder of the store that buckets are folders of"),
+    ("firehose.delivery_streams_max", "delivery streams"),
+    (
+        "firehose.in_bytes_per_second",
+        "bytes a second into each delivery stream that takes records directly; 0 is no limit",
+    ),
+    ("firehose.in_records_per_second", "records a second into each; 0 is no limit"),
+    ("firehose.put_requests_per_second", "PutRecord and PutRecordBatch calls a second for each; 0 is no limit"),
+    ("firehose.tags_max", "tags of one delivery stream"),
+    ("firehose.delete_flush_timeout", "how long a deletion waits for what is buffered to be delivered"),
 ];
 
 /// The settings as text: a line for the key and its environment name and default, a line for its meaning.

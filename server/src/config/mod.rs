@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::aws::{AwsSettings, KinesisSettings};
+use crate::api::aws::{AwsSettings, FirehoseSettings, KinesisSettings};
 use crate::auth::{AuditSettings, AuthMode, PrincipalSettings, SigV4Settings};
 use crate::delivery::DeliverySettings;
 use crate::disk::DiskSettings;
@@ -37,6 +37,8 @@ pub struct Settings {
     pub grpc_listen: SocketAddr,
     /// Where `/healthz`, `/readyz`, `/metrics` and the AWS protocols are served; port 0 takes a free one.
     pub http_listen: SocketAddr,
+    /// Where the AWS protocols are served alone, beside `http_listen`; nowhere when not set.
+    pub kinesis_listen: Option<SocketAddr>,
     /// Whether callers are authenticated.
     pub auth: AuthMode,
     /// Whether ports may be open to other machines although auth is off.
@@ -84,6 +86,8 @@ pub struct Settings {
     pub aws: AwsSettings,
     /// Limits of Kinesis that streams do not have themselves.
     pub kinesis: KinesisSettings,
+    /// Firehose.
+    pub firehose: FirehoseSettings,
 }
 
 impl Default for Settings {
@@ -92,6 +96,7 @@ impl Default for Settings {
             data_dir: PathBuf::from("millrace-data"),
             grpc_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
             http_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7080)),
+            kinesis_listen: None,
             auth: AuthMode::default(),
             auth_off_anywhere: false,
             connections_max: 4096,
@@ -115,6 +120,7 @@ impl Default for Settings {
             query: QuerySettings::default(),
             aws: AwsSettings::default(),
             kinesis: KinesisSettings::default(),
+            firehose: FirehoseSettings::default(),
         }
     }
 }

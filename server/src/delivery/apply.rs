@@ -140,8 +140,37 @@ impl Deliveries {
         allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync),
     ) -> Result<Vec<Change>> {
         let pipeline = Pipeline::parse(pipeline_toml)?;
+        for stream in &pipeline.streams {
+            let words = |error| Error::invalid(format_args!("stream {}: {error}", stream.name));
+            stream.name.parse::<StreamName>().map_err(words)?;
+        }
+        for delivery in &pipeline.deliveries {
+            delivery.stream.parse::<StreamName>().map_err(|error| delivery.invalid("stream", error))?;
+        }
+        self.apply_pipeline(&pipeline, dry_run, allow).await
+    }
+
+    /// As [`Deliveries::apply_allowed`], for a part of the server: the streams may be hidden ones.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn declare(
+        &self,
+        pipeline_toml: &str,
+        dry_run: bool,
+        allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync),
+    ) -> Result<Vec<Change>> {
+        self.apply_pipeline(&Pipeline::parse(pipeline_toml)?, dry_run, allow).await
+    }
+
+    async fn apply_pipeline(
+        &self,
+        pipeline: &Pipeline,
+        dry_run: bool,
+        allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync),
+    ) -> Result<Vec<Change>> {
         let _turn = self.inner.changes.lock().await;
-        let plan = self.plan(&pipeline).await?;
+        let plan = self.plan(pipeline).await?;
         plan.ask(allow)?;
         if !dry_run {
             self.carry_out(&plan).await?;
@@ -182,7 +211,7 @@ impl Deliveries {
 
     fn plan_stream(&self, spec: &StreamSpec) -> Result<(StreamName, StreamOptions, Change)> {
         let invalid = |error: Error| Error::new(error.kind().clone(), format_args!("stream {}: {error}", spec.name));
-        let name: StreamName = spec.name.parse().map_err(invalid)?;
+        let name = StreamName::any(&spec.name).map_err(invalid)?;
         let options = options_of(spec);
         let (before, after) = self.parts().streams.preview(&name, &options).map_err(invalid)?;
         let before = before.map(|before| stream_toml(&name, &before));
@@ -211,7 +240,7 @@ impl Deliveries {
 
     fn plan_delivery(&self, spec: &DeliverySpec, streams: &BTreeSet<&str>) -> Result<(DeliverySpec, Change)> {
         self.parts().transforms.check(&spec.transforms).map_err(|error| spec.invalid("transforms", error))?;
-        let name: StreamName = spec.stream.parse().map_err(|error: Error| spec.invalid("stream", error))?;
+        let name = StreamName::any(&spec.stream).map_err(|error| spec.invalid("stream", error))?;
         if !streams.contains(name.as_str()) {
             self.parts().streams.get(&name).map_err(|error| spec.invalid("stream", error))?;
         }

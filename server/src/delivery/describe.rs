@@ -7,7 +7,7 @@ use millrace_storage::time::Timestamp;
 use super::Deliveries;
 use super::entry::Entry;
 use crate::error::Result;
-use crate::streams::Held;
+use crate::streams::{Held, StreamName};
 
 /// What a delivery does at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Deliveries {
     }
 
     fn held(&self, delivery: &str, stream: &str) -> Option<Held> {
-        let stream = self.parts().streams.get(&stream.parse().ok()?).ok()?;
+        let stream = self.parts().streams.get(&StreamName::any(stream).ok()?).ok()?;
         stream.holding().by.into_iter().find(|held| held.delivery == delivery)
     }
 

@@ -32,7 +32,7 @@ pub use apply::{Action, Asked, Change};
 pub use describe::{Described, DescribedShard, Replayed, State};
 pub use ledger::LedgerObject;
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
-pub use rebuild::{RebuildRequest, Rebuilt};
+pub use rebuild::{RebuildRequest, Rebuilt, parse_transforms};
 pub use settings::{CorruptBlocks, DeliverySettings, MEMORY_BYTES_MIN};
 pub use spec::{
     BUFFER_INTERVAL_MAX, BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, BackupSpec, ColumnSpec, Compression, DeliverySpec, Format,
@@ -299,7 +299,7 @@ impl Deliveries {
 
     /// A delivery's declaration with the stream and the table that it names.
     async fn declared(&self, spec: DeliverySpec) -> Result<Declared> {
-        let name: StreamName = spec.stream.parse()?;
+        let name = StreamName::any(&spec.stream)?;
         let stream = self.parts().streams.get(&name)?;
         let table = match spec.table_name() {
             None => None,

@@ -165,6 +165,21 @@ mod tests {
         check(&delivery("transforms = [{ type = \"newline\", delimiter = \"\" }]"), &["0 bytes", "16"]);
         check(&delivery("destination = \"x\""), &["delivery d", "destination", "parquet"]);
         check(&delivery("format = \"json_lines\"\ntable = \"t\""), &["delivery d", "table", "json_lines"]);
+        check(&delivery("format = \"raw\"\ntable = \"t\""), &["delivery d", "table", "raw"]);
+        check(&delivery("format = \"raw\"\ncompression = \"snappy\""), &["delivery d", "compression", "xerial_snappy"]);
+        check(
+            &delivery("format = \"json_lines\"\ncompression = \"hadoop_snappy\""),
+            &["delivery d", "compression", "hadoop_snappy", "zstd"],
+        );
+        let long = format!("format = \"raw\"\nextension = \".{}\"", "x".repeat(128));
+        check(&delivery(&long), &["delivery d", "extension", "127"]);
+        check(&delivery("format = \"raw\"\nextension = \"json\""), &["delivery d", "extension", "json", "127"]);
+        check(&delivery("format = \"json_lines\"\nextension = \".x\""), &["delivery d", "extension", "json_lines"]);
+        check(&delivery("format = \"json_lines\"\ncompression = \"lz4\""), &["delivery d", "compression", "lz4"]);
+        check(&delivery("format = \"json_lines\"\nsort_by = [\"x\"]"), &["delivery d", "sort_by", "json_lines"]);
+        check(&delivery("bloom_filters = [\"\"]"), &["delivery d", "bloom_filters", "32"]);
+        check(&delivery("[delivery.backup]\ndestination = \"/x\""), &["delivery d", "backup.destination", "/x"]);
+        check(&delivery("[delivery.backup]\ncompression = \"lz4\""), &["delivery d", "backup.compression"]);
         check(&delivery("prefix = \"../x/\""), &["delivery d", "prefix", "would leave"]);
         check(&delivery("prefix = \"c=!{partitionKeyFromQuery:c}/\""), &["delivery d", "prefix", "no query \"c\""]);
         check(
@@ -199,6 +214,8 @@ mod tests {
             "buffer_size = \"1MiB\"",
             "buffer_interval = \"900s\"",
             "buffer_interval = \"0s\"",
+            "format = \"raw\"\ncompression = \"hadoop_snappy\"\nextension = \".json\"",
+            &format!("format = \"raw\"\nextension = \".{}\"", "x".repeat(127)),
         ] {
             let text = format!("[[delivery]]\nname = \"d\"\nstream = \"s\"\n{lines}\n");
             assert!(Pipeline::parse(&text).is_ok(), "{lines}");

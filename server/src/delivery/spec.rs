@@ -26,9 +26,13 @@ pub const BUFFER_INTERVAL_MAX: Duration = Duration::from_secs(900);
 pub(super) const NAME_LEN_MAX: usize = 128;
 /// The most steps of a transform chain.
 pub(super) const TRANSFORMS_MAX: usize = 16;
+/// The most characters of the extension of files' names, with its dot.
+pub(super) const EXTENSION_LEN_MAX: usize = 128;
 /// The most partitions that a batch may be let grow to.
 pub(super) const PARTITIONS_MAX: u32 = 100_000;
 const PARTITIONS_DEFAULT: u32 = 10_000;
+/// The most columns that are listed for one purpose.
+const LISTED_COLUMNS_MAX: usize = 32;
 /// The fewest rows that a row group may be limited to.
 pub(super) const ROW_GROUP_ROWS_MIN: usize = 1_000;
 /// The most rows of a row group.
@@ -262,7 +266,7 @@ pub struct DeliverySpec {
     /// The table, for `parquet`; the delivery's own name where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// The folder in the store, for `json_lines`.
+    /// The folder in the store, for `json_lines` and `raw`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
     /// Where it begins when it is new: `trim_horizon` (the default), `latest`, or a time such as `2026-11-23T08:00:00Z`.
@@ -277,12 +281,12 @@ pub struct DeliverySpec {
     /// A batch is written when its first record is so old. 0 s to 900 s, default 60 s.
     #[serde(default = "buffer_interval", with = "humantime_serde")]
     pub buffer_interval: Duration,
-    /// `snappy` (the default), `zstd`, `gzip` or `none` for `parquet`; `none` (the default), `gzip`, `zstd` or `snappy` for
-    /// `json_lines`.
+    /// `snappy` (the default), `zstd`, `gzip`, `lz4` or `none` for `parquet`; `none` (the default), `gzip`, `zstd` or `snappy` for
+    /// `json_lines`; `none` (the default), `gzip`, `xerial_snappy` or `hadoop_snappy` for `raw`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// The folders below the destination, or below a table's `data`: text with `!{…}` expressions of each record's time and
-    /// partition keys. A table goes by its time column, lines by the time of arrival. Default: Hive folders down to the hour.
+    /// partition keys. A table goes by its time column, files of lines and raw ones by the time of arrival. Default: Hive folders down to the hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The folders of records that were set aside, below the table or the destination, by their time of arrival.
@@ -300,6 +304,15 @@ pub struct DeliverySpec {
     /// Whether `parquet` columns get dictionaries. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dictionary: Option<bool>,
+    /// What the names of files end with, for `raw`, such as `.json`. Default: by the compression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<String>,
+    /// The columns of `parquet` files with a bloom filter, at the top level. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bloom_filters: Vec<String>,
+    /// The columns that the rows of each `parquet` file are sorted by, at the top level. At most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sort_by: Vec<String>,
     /// For `!{partitionKeyFromQuery:NAME}` in the prefix: by name, a path into each output, such as `.customer.id`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub partition_keys: BTreeMap<String, String>,
@@ -380,6 +393,8 @@ pub enum Format {
     Parquet,
     /// Files of lines.
     JsonLines,
+    /// Files of records as they are, one after the other.
+    Raw,
 }
 
 impl Format {
@@ -387,6 +402,7 @@ impl Format {
         match self {
             Self::Parquet => "parquet",
             Self::JsonLines => "json_lines",
+            Self::Raw => "raw",
         }
     }
 }
@@ -401,8 +417,14 @@ pub enum Compression {
     Zstd,
     /// gzip.
     Gzip,
+    /// Raw LZ4, for `parquet`.
+    Lz4,
     /// None.
     None,
+    /// Snappy as the Java library frames it.
+    XerialSnappy,
+    /// Snappy as Hadoop frames it.
+    HadoopSnappy,
 }
 
 impl Compression {
@@ -411,7 +433,10 @@ impl Compression {
             Self::Snappy => "snappy",
             Self::Zstd => "zstd",
             Self::Gzip => "gzip",
+            Self::Lz4 => "lz4",
             Self::None => "none",
+            Self::XerialSnappy => "xerial_snappy",
+            Self::HadoopSnappy => "hadoop_snappy",
         }
     }
 }
@@ -466,6 +491,7 @@ impl DeliverySpec {
         match self.format {
             Format::Parquet => self.normalise_parquet()?,
             Format::JsonLines => self.normalise_json_lines()?,
+            Format::Raw => self.normalise_raw()?,
         }
         self.normalise_backup()?;
         if !(1..=PARTITIONS_MAX).contains(&self.partitions_max()) {
@@ -491,6 +517,21 @@ impl DeliverySpec {
 
     fn normalise_parquet(&mut self) -> Result<()> {
         self.refuse("destination", self.destination.is_some())?;
+        self.refuse("extension", self.extension.is_some())?;
+        self.check_compression(&[
+            Compression::Snappy,
+            Compression::Zstd,
+            Compression::Gzip,
+            Compression::Lz4,
+            Compression::None,
+        ])?;
+        for (field, columns) in [("bloom_filters", &self.bloom_filters), ("sort_by", &self.sort_by)] {
+            let count = columns.len();
+            if count > LISTED_COLUMNS_MAX || columns.iter().any(String::is_empty) {
+                let words = format_args!("{count} columns, each with a name, may be at most {LISTED_COLUMNS_MAX}");
+                return Err(self.invalid(field, words));
+            }
+        }
         self.table.get_or_insert_with(|| self.name.clone());
         self.compression.get_or_insert(Compression::Snappy);
         self.dictionary.get_or_insert(true);
@@ -504,8 +545,51 @@ impl DeliverySpec {
 
     fn normalise_json_lines(&mut self) -> Result<()> {
         self.refuse("table", self.table.is_some())?;
+        self.refuse("bloom_filters", !self.bloom_filters.is_empty())?;
+        self.refuse("sort_by", !self.sort_by.is_empty())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;
         self.refuse("dictionary", self.dictionary.is_some())?;
+        self.refuse("extension", self.extension.is_some())?;
+        self.check_compression(&[Compression::None, Compression::Gzip, Compression::Zstd, Compression::Snappy])?;
+        self.normalise_folder()
+    }
+
+    fn normalise_raw(&mut self) -> Result<()> {
+        self.refuse("table", self.table.is_some())?;
+        self.refuse("bloom_filters", !self.bloom_filters.is_empty())?;
+        self.refuse("sort_by", !self.sort_by.is_empty())?;
+        self.refuse("row_group_rows", self.row_group_rows.is_some())?;
+        self.refuse("dictionary", self.dictionary.is_some())?;
+        let allowed = [Compression::None, Compression::Gzip, Compression::XerialSnappy, Compression::HadoopSnappy];
+        self.check_compression(&allowed)?;
+        if let Some(extension) = &self.extension {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(&byte);
+            let starts = extension.starts_with('.') && extension.len() > 1;
+            if !starts || extension.len() > EXTENSION_LEN_MAX || !extension.bytes().all(fits) {
+                let words = format_args!(
+                    "{extension:?} is not a dot and up to {} of a-z A-Z 0-9 ! - _ . * ' ( )",
+                    EXTENSION_LEN_MAX - 1
+                );
+                return Err(self.invalid("extension", words));
+            }
+        }
+        self.normalise_folder()
+    }
+
+    fn check_compression(&self, allowed: &[Compression]) -> Result<()> {
+        match self.compression {
+            Some(compression) if !allowed.contains(&compression) => {
+                let names: Vec<_> = allowed.iter().map(|compression| compression.name()).collect();
+                let (format, name) = (self.format.name(), compression.name());
+                let words = format_args!("{name} is none of those that {format} takes: {}", names.join(", "));
+                Err(self.invalid("compression", words))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The compression, destination and prefix of files that no table lists.
+    fn normalise_folder(&mut self) -> Result<()> {
         self.compression.get_or_insert(Compression::None);
         let destination = self.destination.get_or_insert_with(|| self.name.clone()).clone();
         self.check_folder("destination", &destination)?;
@@ -519,6 +603,11 @@ impl DeliverySpec {
             backup.destination = format!("backup/{}", self.name);
         }
         self.check_folder("backup.destination", &backup.destination)?;
+        let allowed = [Compression::None, Compression::Gzip, Compression::Zstd, Compression::Snappy];
+        if !allowed.contains(&backup.compression) {
+            let words = "a backup takes none, gzip, zstd or snappy";
+            return Err(self.invalid("backup.compression", words));
+        }
         self.backup = Some(backup);
         Ok(())
     }

@@ -15,7 +15,8 @@ pub(super) fn check(settings: &Settings) -> Result<()> {
     if settings.auth == AuthMode::On || settings.auth_off_anywhere {
         return Ok(());
     }
-    for (setting, addr) in [("grpc_listen", settings.grpc_listen), ("http_listen", settings.http_listen)] {
+    let always = [("grpc_listen", settings.grpc_listen), ("http_listen", settings.http_listen)];
+    for (setting, addr) in always.into_iter().chain(settings.kinesis_listen.map(|addr| ("kinesis_listen", addr))) {
         if !is_loopback(addr) {
             return Err(Error::invalid(format_args!(
                 "{setting} is {addr}, which other machines reach, and auth is \"off\": set auth = \"on\" (MILLRACE_AUTH=on), \
@@ -29,8 +30,11 @@ pub(super) fn check(settings: &Settings) -> Result<()> {
 
 /// Says at the start what the ports are open to.
 pub(super) fn tell(settings: &Settings, grpc: SocketAddr, http: SocketAddr) {
-    let is_local = is_loopback(grpc) && is_loopback(http);
+    let is_local = is_loopback(grpc) && is_loopback(http) && settings.kinesis_listen.is_none_or(is_loopback);
     let is_tls = settings.tls.cert_path.is_some();
+    if settings.auth == AuthMode::On && !settings.encryption.has_master() {
+        tracing::warn!("auth is on without a master key: no principal can be made (encryption.master_key_file)");
+    }
     match settings.auth {
         AuthMode::Off if is_local => {
             tracing::info!("auth is off: everybody on this machine may do everything");
@@ -69,6 +73,8 @@ mod tests {
             assert!(error.contains("http_listen") && error.contains("auth_off_anywhere"), "{error}");
             assert!(check(&settings(open, AuthMode::Off, true)).is_ok());
             assert!(check(&settings(open, AuthMode::On, false)).is_ok());
+            let kinesis = Settings { kinesis_listen: open.parse().ok(), ..Settings::default() };
+            assert!(check(&kinesis).unwrap_err().to_string().contains("kinesis_listen"));
         }
     }
 }

@@ -61,9 +61,19 @@ impl DataDir {
     }
 
     /// Says where this process listens, so that tools on the same machine find it.
-    pub(super) fn write_endpoints(&self, grpc: SocketAddr, http: SocketAddr, is_tls: bool) -> Result<()> {
+    pub(super) fn write_endpoints(
+        &self,
+        grpc: SocketAddr,
+        http: SocketAddr,
+        kinesis: Option<SocketAddr>,
+        is_tls: bool,
+    ) -> Result<()> {
         let scheme = if is_tls { "https" } else { "http" };
-        let text = serde_json::json!({ "grpc": format!("{scheme}://{grpc}"), "http": format!("{scheme}://{http}") });
+        let url = |addr: SocketAddr| format!("{scheme}://{addr}");
+        let mut text = serde_json::json!({ "grpc": url(grpc), "http": url(http) });
+        if let Some(kinesis) = kinesis {
+            text["kinesis"] = url(kinesis).into();
+        }
         let (new, path) = (self.path.join("endpoints.json.new"), self.path.join(ENDPOINTS));
         // Renamed, so that a reader never sees half of it.
         fs::write(&new, format!("{text}\n"))
@@ -117,7 +127,7 @@ mod tests {
     fn addresses_of_a_killed_process_are_not_kept() {
         let folder = tempfile::tempdir().unwrap();
         let addr = "127.0.0.1:1".parse().unwrap();
-        DataDir::lock(folder.path()).unwrap().write_endpoints(addr, addr, false).unwrap();
+        DataDir::lock(folder.path()).unwrap().write_endpoints(addr, addr, None, false).unwrap();
         assert!(folder.path().join(ENDPOINTS).exists());
         let _held = DataDir::lock(folder.path()).unwrap();
         assert!(!folder.path().join(ENDPOINTS).exists());

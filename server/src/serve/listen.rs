@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, DefaultBodyLimit};
+use axum::extract::ConnectInfo;
 use axum::http::Request;
-use bytesize::ByteSize;
 use futures::{Stream, StreamExt};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -71,8 +70,6 @@ pub struct HttpSettings {
     /// How long a request's body may take.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
-    /// The most bytes of a request's body.
-    pub body_bytes_max: ByteSize,
     /// Who may read `/metrics`.
     pub metrics: MetricsAccess,
 }
@@ -83,7 +80,6 @@ impl Default for HttpSettings {
             connections_max: 4096,
             header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
-            body_bytes_max: ByteSize::mib(16),
             metrics: MetricsAccess::Open,
         }
     }
@@ -165,8 +161,6 @@ pub(super) async fn serve_http(
     settings: HttpSettings,
     stop: CancellationToken,
 ) -> Result<()> {
-    let body_bytes_max = usize::try_from(settings.body_bytes_max.as_u64()).unwrap_or(usize::MAX);
-    let router = router.layer(DefaultBodyLimit::max(body_bytes_max));
     let (open, builder) = (TaskTracker::new(), Arc::new(builder(settings.header_timeout)));
     loop {
         let accepted = tokio::select! {

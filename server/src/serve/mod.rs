@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::OptionFuture;
 use millrace_storage::backup;
 use millrace_storage::catalog::Catalog;
 use millrace_storage::failpoint;
@@ -30,7 +32,7 @@ pub use listen::{HttpSettings, MetricsAccess};
 pub use logging::start_logging;
 pub use tls::TlsSettings;
 
-use crate::api::aws::Aws;
+use crate::api::aws::{Aws, Foundation};
 use crate::api::{self, Services};
 use crate::auth::AuthOptions;
 use crate::config::Settings;
@@ -52,6 +54,7 @@ use stores::Stores;
 pub struct Running {
     grpc_addr: SocketAddr,
     http_addr: SocketAddr,
+    kinesis_addr: Option<SocketAddr>,
     is_tls: bool,
     metrics: Metrics,
     stop: CancellationToken,
@@ -71,7 +74,13 @@ impl Running {
         self.http_addr
     }
 
-    /// Whether both speak TLS.
+    /// Where the AWS protocols are served alone, where they are.
+    #[must_use]
+    pub const fn kinesis_addr(&self) -> Option<SocketAddr> {
+        self.kinesis_addr
+    }
+
+    /// Whether all speak TLS.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
         self.is_tls
@@ -130,7 +139,12 @@ pub async fn start_with(settings: Settings, registry: Registry) -> Result<Runnin
     let data_dir = DataDir::lock(&settings.data_dir)?;
     let grpc = listen::bind("grpc_listen", settings.grpc_listen).await?;
     let http = listen::bind("http_listen", settings.http_listen).await?;
+    let kinesis = match settings.kinesis_listen {
+        Some(addr) => Some(listen::bind("kinesis_listen", addr).await?),
+        None => None,
+    };
     let (grpc_addr, http_addr) = (listen::local_addr(&grpc)?, listen::local_addr(&http)?);
+    let kinesis_addr = kinesis.as_ref().map(listen::local_addr).transpose()?;
     closed::tell(&settings, grpc_addr, http_addr);
     backup::remove_remains(data_dir.path())?;
     let stores = Stores::open(&settings, data_dir.path(), &metrics).await?;
@@ -146,25 +160,31 @@ pub async fn start_with(settings: Settings, registry: Registry) -> Result<Runnin
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
     let auth = stores.auth(auth_options(&settings), &metrics).await?;
-    let (aws, kinesis) = (&settings.aws, &settings.kinesis);
-    let aws = Aws::open(&streams, stores.meta(), aws, kinesis, auth.clone(), &metrics).await?;
+    let foundation = Foundation {
+        streams: streams.clone(),
+        deliveries: deliveries.clone(),
+        catalog: catalog.clone(),
+        meta: stores.meta(),
+        auth: auth.clone(),
+    };
+    let aws = Aws::open(foundation, &settings.aws, &settings.kinesis, &settings.firehose, &metrics).await?;
     let queries = Arc::new(queries);
     let services =
         Services { maintenance, streams, groups, transforms, deliveries, catalog, queries, auth: auth.clone() };
     let is_tls = tls.is_some();
     let Settings { drain_timeout, connections_max, http: http_settings, .. } = settings;
     let parts = Parts { data_dir, stores, disk, services, aws, tls, drain_timeout, connections_max, http_settings };
-    parts.data_dir.write_endpoints(grpc_addr, http_addr, is_tls)?;
+    parts.data_dir.write_endpoints(grpc_addr, http_addr, kinesis_addr, is_tls)?;
     let stop = CancellationToken::new();
     tokio::spawn(encryption::keep_unlocked(parts.stores.data_keys(), stop.clone()));
     tokio::spawn(auth.keep_unlocked(stop.clone()));
     if let Some(tls) = &parts.tls {
         tls.watch(stop.clone())?;
     }
-    let servers = parts.serve(grpc, http, metrics.clone(), &stop).await?;
+    let servers = parts.serve(grpc, http, kinesis, metrics.clone(), &stop).await?;
     tracing::info!(%grpc_addr, %http_addr, data_dir = %parts.data_dir.path().display(), "serving");
     let task = tokio::spawn(parts.run(servers, stop.clone()));
-    Ok(Running { grpc_addr, http_addr, is_tls, metrics, stop, task })
+    Ok(Running { grpc_addr, http_addr, kinesis_addr, is_tls, metrics, stop, task })
 }
 
 fn auth_options(settings: &Settings) -> AuthOptions {
@@ -233,6 +253,7 @@ impl Parts {
         &self,
         grpc: TcpListener,
         http: TcpListener,
+        kinesis: Option<TcpListener>,
         metrics: Metrics,
         stop: &CancellationToken,
     ) -> Result<Servers> {
@@ -252,7 +273,14 @@ impl Parts {
         let http_settings = self.http_settings.clone();
         let router =
             api::http::router(metrics, readiness, self.services.auth.clone(), http_settings.metrics, &self.aws);
-        let http = listen::serve_http(http, http_connections, http_tls, router, http_settings, http_stop.clone());
+        // Both ports share the limit on connections.
+        let serve = |listener, router| {
+            let (connections, tls) = (http_connections.clone(), http_tls.clone());
+            listen::serve_http(listener, connections, tls, router, http_settings.clone(), http_stop.clone())
+        };
+        let kinesis = kinesis.map(|listener| serve(listener, self.aws.router()));
+        let (main, kinesis) = (serve(http, router), OptionFuture::from(kinesis));
+        let http = async move { tokio::try_join!(main, kinesis.map(Option::transpose)).map(drop) };
         let retention = self.services.streams.clone().run_retention(stop.clone());
         Ok(Servers {
             health,

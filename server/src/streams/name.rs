@@ -9,7 +9,11 @@ use crate::error::{Error, Result};
 /// The most characters of a name.
 pub const NAME_CHARS_MAX: usize = 128;
 
-/// 1 to 128 of the characters `a-z A-Z 0-9 _ . -`, as Kinesis has it.
+/// How the names of hidden streams begin: no name that a user can give does.
+const HIDDEN: char = '$';
+
+/// 1 to 128 of the characters `a-z A-Z 0-9 _ . -`, as Kinesis has it; behind a `$` where a part of the server made the stream
+/// for itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName(String);
 
@@ -18,6 +22,29 @@ impl StreamName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of a stream that `owner`, a part of the server, makes for its object `name`.
+    ///
+    /// # Errors
+    /// As for any name.
+    pub(crate) fn hidden(owner: &str, name: &str) -> Result<Self> {
+        Self::any(&format!("{HIDDEN}{owner}.{name}"))
+    }
+
+    /// A name that may be a hidden stream's: from where the server itself wrote it, never from a request.
+    ///
+    /// # Errors
+    /// As for any name.
+    pub(crate) fn any(name: &str) -> Result<Self> {
+        check(name.strip_prefix(HIDDEN).unwrap_or(name))?;
+        Ok(Self(name.to_owned()))
+    }
+
+    /// Whether a part of the server made the stream for itself: nobody else puts, reads or changes it.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.0.starts_with(HIDDEN)
     }
 }
 
@@ -77,6 +104,19 @@ impl fmt::Display for StreamName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hidden_name_comes_back_from_what_was_stored_and_from_no_request() {
+        let name = StreamName::hidden("firehose", "flights").unwrap();
+        assert_eq!((name.as_str(), name.is_hidden()), ("$firehose.flights", true));
+        assert_eq!(StreamName::any(name.as_str()).unwrap(), name);
+        assert!(!StreamName::any("flights").unwrap().is_hidden());
+        assert!(name.as_str().parse::<StreamName>().is_err());
+        assert!(StreamName::try_from(name.to_string()).is_err());
+        for bad in ["$", "$$a", "$a b", "a$"] {
+            assert!(StreamName::any(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn names_hold_to_their_alphabet_and_length() {

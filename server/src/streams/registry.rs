@@ -100,7 +100,7 @@ impl Streams {
                 continue;
             }
             let spec = spec_of(&key, &stored.value)?;
-            let name: StreamName = key.name.parse()?;
+            let name = StreamName::any(&key.name)?;
             let created_at = Timestamp(stored.value.created_at_ms);
             let from = shards.partition_point(|(shard, _)| shard.shard.stream < id);
             let to = shards.partition_point(|(shard, _)| shard.shard.stream <= id);
@@ -309,17 +309,19 @@ impl Streams {
         state.filter(|state| !state.deleted.is_cancelled()).ok_or_else(|| not_found(name))
     }
 
-    /// All streams, by name.
+    /// All streams, by name, with those that parts of the server made for themselves.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<StreamState>> {
         self.0.by_name.read().values().cloned().collect()
     }
 
-    /// At most `count` streams after the one named, by name.
+    /// At most `count` streams after the one named, by name, without hidden ones.
     #[must_use]
     pub fn list_after(&self, name: &str, count: usize) -> Vec<Arc<StreamState>> {
         let after = (Bound::Excluded(name), Bound::Unbounded);
-        self.0.by_name.read().range::<str, _>(after).take(count).map(|(_, state)| Arc::clone(state)).collect()
+        let by_name = self.0.by_name.read();
+        let shown = by_name.range::<str, _>(after).filter(|(name, _)| !name.is_hidden());
+        shown.take(count).map(|(_, state)| Arc::clone(state)).collect()
     }
 
     /// Tells subscribers that the server closes. Puts and reads go on until the log closes.

@@ -16,6 +16,7 @@ mod names;
 mod upload;
 pub mod parquet;
 pub mod json_lines;
+pub mod raw;
 pub mod set_aside;
 pub mod source_backup;
 

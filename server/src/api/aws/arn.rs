@@ -56,6 +56,10 @@ impl Arns {
         format!("arn:aws:kinesis:{}:{}:stream/{name}", self.region, self.account_id)
     }
 
+    pub(in crate::api::aws) fn delivery_stream(&self, name: &str) -> String {
+        format!("arn:aws:firehose:{}:{}:deliverystream/{name}", self.region, self.account_id)
+    }
+
     pub(in crate::api::aws) fn consumer(&self, stream: &StreamName, name: &str, created_at: Timestamp) -> String {
         let seconds = created_at.as_millis().div_euclid(1000);
         format!("{}/consumer/{name}:{seconds}", self.stream(stream))

@@ -12,8 +12,8 @@ use millrace_storage::log::Record;
 use parking_lot::Mutex;
 
 use super::protocol::AwsError;
-use crate::auth::{self, Auth, Entry, Outcome, Payer};
-use crate::error::Kind;
+use crate::api::access::outcome_of;
+use crate::auth::{self, Action, Auth, Entry, Outcome, Payer, Resource};
 
 /// Names that one request's entry in the audit log tells.
 const NAMES_MAX: usize = 16;
@@ -44,6 +44,23 @@ struct Inner {
     peer: Option<SocketAddr>,
     named: Mutex<Vec<String>>,
     denied: AtomicBool,
+}
+
+#[cfg(test)]
+impl Caller {
+    /// Whoever calls a Firehose operation while auth is off.
+    pub(in crate::api::aws) async fn anyone(operation: &'static str) -> Self {
+        use millrace_storage::encryption::MasterKeys;
+        use millrace_storage::meta::memory::MemoryMeta;
+        use millrace_storage::time::Clock;
+
+        let (meta, masters, clock) = (Arc::new(MemoryMeta::new()), MasterKeys::default(), Clock::system());
+        let options = auth::AuthOptions::default();
+        let opened = Auth::open(meta, masters, options, clock, &crate::metrics::Metrics::new()).await;
+        let (parts, ()) = axum::http::Request::new(()).into_parts();
+        let request = Unverified { parts: &parts, body: &Bytes::new(), service: "firehose", operation };
+        Self::of(&opened.expect("auth that is off opens"), &request).expect("auth is off")
+    }
 }
 
 impl Caller {
@@ -77,12 +94,24 @@ impl Caller {
         who.check_aws(action, arn).map_err(|error| {
             denied.store(true, Relaxed);
             auth.count_denied(auth::aws_action(action));
-            let outcome = if *error.kind() == Kind::Unauthenticated { Outcome::Unauthenticated } else { Outcome::Denied };
-            self.tell(outcome, &[arn.to_owned()], &error.to_string());
+            self.tell(outcome_of(&error), &[arn.to_owned()], &error.to_string());
             let message = format!(
                 "User: {who} is not authorized to perform: {action} on resource: {arn} because no grant of the principal allows it"
             );
             AwsError::new("AccessDeniedException", message)
+        })
+    }
+
+    /// Asks for an action of our own on what the operation touches besides.
+    ///
+    /// # Errors
+    /// `PermissionDenied`; it is told in the audit log.
+    pub(in crate::api::aws) fn allow(&self, action: Action, resource: &Resource) -> crate::error::Result<()> {
+        let Inner { auth, who, denied, .. } = &*self.0;
+        who.check(action, resource).inspect_err(|error| {
+            denied.store(true, Relaxed);
+            auth.count_denied(action);
+            self.tell(outcome_of(error), &[resource.to_string()], &error.to_string());
         })
     }
 

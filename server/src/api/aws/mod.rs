@@ -12,26 +12,45 @@ mod arn;
 mod token;
 mod store;
 mod kinesis;
+mod firehose;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use millrace_storage::catalog::Catalog;
 use millrace_storage::meta::MetaStore;
 use millrace_storage::time::Clock;
 
-pub use settings::{AwsSettings, KinesisSettings};
+pub use settings::{AwsSettings, FirehoseSettings, KinesisSettings};
 
 use self::arn::Arns;
+use self::firehose::Firehose;
 use self::kinesis::Kinesis;
 use self::metrics::AwsMetrics;
 use self::protocol::Front;
 use self::store::Store;
 use self::token::Tokens;
 use crate::auth::Auth;
+use crate::delivery::Deliveries;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::streams::Streams;
+
+/// What the services work on.
+#[derive(Debug)]
+pub struct Foundation {
+    /// The streams.
+    pub streams: Streams,
+    /// The deliveries.
+    pub deliveries: Deliveries,
+    /// The catalog of the tables.
+    pub catalog: Catalog,
+    /// Where the services keep what is their own.
+    pub meta: Arc<dyn MetaStore>,
+    /// Who may do what.
+    pub auth: Auth,
+}
 
 /// The AWS protocols of a server.
 #[derive(Clone)]
@@ -40,25 +59,35 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Opens the services over `streams`.
+    /// Opens the services.
     ///
     /// # Errors
     /// Where a setting is wrong, or the key of tokens can neither be read nor made.
     pub async fn open(
-        streams: &Streams,
-        meta: Arc<dyn MetaStore>,
+        foundation: Foundation,
         aws: &AwsSettings,
         kinesis: &KinesisSettings,
-        auth: Auth,
+        firehose: &FirehoseSettings,
         metrics: &Metrics,
     ) -> Result<Self> {
+        let Foundation { streams, deliveries, catalog, meta, auth } = foundation;
         let (store, metrics) = (Store::new(meta), AwsMetrics::new(metrics));
         let key = store.token_key().await.map_err(|error| {
             Error::new(Kind::Unavailable, format_args!("the key of clients' tokens: {}", error.message()))
         })?;
         let tokens = Tokens::new(&key, kinesis.token_lifetime, Clock::system());
-        let kinesis = Kinesis::new(streams.clone(), store, Arns::new(aws)?, tokens, kinesis.clone(), metrics.clone());
-        let front = Front::new(vec![Arc::new(kinesis)], auth, aws, metrics);
+        let arns = Arns::new(aws)?;
+        let parts = firehose::Parts {
+            streams: streams.clone(),
+            deliveries,
+            catalog,
+            store: store.clone(),
+            arns: arns.clone(),
+            metrics: metrics.clone(),
+        };
+        let firehose = Firehose::open(parts, firehose.clone()).await?;
+        let kinesis = Kinesis::new(streams, store, arns, tokens, kinesis.clone(), metrics.clone());
+        let front = Front::new(vec![Arc::new(kinesis), firehose], auth, aws, metrics);
         Ok(Self { front: Arc::new(front) })
     }
 

@@ -5,6 +5,11 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
+/// The most bytes of the folder's name.
+const FOLDER_BYTES_MAX: usize = 128;
+
 /// Settings of `[aws]`: all services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -78,6 +83,70 @@ impl Default for KinesisSettings {
             subscription_time_max: Duration::from_secs(300),
             takeover_after: Duration::from_secs(5),
             heartbeat_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Settings of `[firehose]`. A rate of 0 is no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FirehoseSettings {
+    /// The folder of the store that buckets are folders of.
+    pub folder: String,
+    /// Delivery streams.
+    pub delivery_streams_max: u32,
+    /// Bytes a second into each delivery stream that takes records directly.
+    pub in_bytes_per_second: ByteSize,
+    /// Records a second into each.
+    pub in_records_per_second: u64,
+    /// `PutRecord` and `PutRecordBatch` calls a second for each.
+    pub put_requests_per_second: u32,
+    /// Tags of one delivery stream.
+    pub tags_max: u32,
+    /// How long a deletion waits for what is buffered to be delivered.
+    #[serde(with = "humantime_serde")]
+    pub delete_flush_timeout: Duration,
+}
+
+impl Default for FirehoseSettings {
+    fn default() -> Self {
+        Self {
+            folder: "firehose".to_owned(),
+            delivery_streams_max: 500,
+            in_bytes_per_second: ByteSize::mib(5),
+            in_records_per_second: 5_000,
+            put_requests_per_second: 2_000,
+            tags_max: 50,
+            delete_flush_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl FirehoseSettings {
+    /// Checks the folder, which all objects lie below.
+    pub(super) fn validate(&self) -> Result<()> {
+        let part_is_bad =
+            |part: &str| part.is_empty() || part == "." || part == ".." || part.chars().any(char::is_control);
+        if self.folder.len() > FOLDER_BYTES_MAX || self.folder.split('/').any(part_is_bad) {
+            let folder = &self.folder;
+            let words = format_args!("firehose.folder {folder:?} is not a relative folder such as \"firehose\"");
+            return Err(Error::invalid(words));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_buckets_cannot_leave_the_store() {
+        for (folder, fits) in
+            [("firehose", true), ("a/b", true), ("", false), ("/a", false), ("a/../b", false), ("a//b", false)]
+        {
+            let settings = FirehoseSettings { folder: folder.to_owned(), ..FirehoseSettings::default() };
+            assert_eq!(settings.validate().is_ok(), fits, "{folder:?}");
         }
     }
 }

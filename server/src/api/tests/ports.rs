@@ -155,3 +155,24 @@ async fn both_protocols_are_spoken_in_the_clear_and_over_tls() {
     assert_eq!(error.unwrap_err().kind(), millrace_client::Kind::Unavailable);
     world.close().await;
 }
+
+#[tokio::test]
+async fn the_aws_protocols_can_have_a_port_of_their_own() {
+    let world = World::with(&[("MILLRACE_KINESIS_LISTEN", "127.0.0.1:0")]).await;
+    let addr = world.running.kinesis_addr().unwrap();
+    let ask = async |request: String| {
+        let mut connection = TcpStream::connect(addr).await.unwrap();
+        connection.write_all(request.as_bytes()).await.unwrap();
+        rest(&mut connection).await
+    };
+    let list = "POST / HTTP/1.1\r\nHost: millrace\r\nConnection: close\r\nContent-Type: application/x-amz-json-1.1\r\n\
+                X-Amz-Target: Kinesis_20131202.ListStreams\r\nContent-Length: 2\r\n\r\n{}";
+    let answer = ask(list.to_owned()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("StreamNames"), "{answer}");
+    // Nothing else is served there.
+    let answer = ask("GET /metrics HTTP/1.1\r\nHost: millrace\r\nConnection: close\r\n\r\n".to_owned()).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let endpoints = std::fs::read_to_string(world.folder.path().join("data/endpoints.json")).unwrap();
+    assert!(endpoints.contains(&format!("\"kinesis\":\"http://{addr}\"")), "{endpoints}");
+    world.close().await;
+}

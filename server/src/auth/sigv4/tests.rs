@@ -1,7 +1,8 @@
 //! The published test vectors, and everything that is no valid signature.
 //!
 //! `vectors.json` is the signing test suite of the AWS Common Runtime as the crate `aws-sigv4` ships it (Apache-2.0, Amazon),
-//! one object a vector. Seven of its vectors are for services that do not normalise paths; here they must not verify.
+//! one object a vector. Seven of its vectors are for services that do not normalise paths; where that makes a difference
+//! they must not verify here.
 
 use std::sync::Arc;
 
@@ -115,7 +116,7 @@ fn the_published_vectors_verify() {
                 .join("&");
             let covered = SignedParts { query: &bare, headers: parts.headers.clone(), ..parts };
             let request = canonical::request(&covered, &signed, &hash(body.as_bytes()), left_out).unwrap();
-            if !vector.context.normalize {
+            if !vector.context.normalize && request != form.canonical_request.as_bytes() {
                 assert_eq!(outcome.unwrap_err(), SigV4Error::mismatch(), "{name}");
                 foreign += 1;
                 continue;
@@ -134,7 +135,7 @@ fn the_published_vectors_verify() {
             }
         }
     }
-    assert_eq!((vectors.len(), foreign), (38, 14));
+    assert_eq!((vectors.len(), foreign), (38, 12));
     assert!(verified >= 50, "{verified}");
     assert_eq!(verifier.keys.len(), 1, "one day, one region, one service: one signing key");
 }

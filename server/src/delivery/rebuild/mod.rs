@@ -71,6 +71,23 @@ pub struct Rebuilt {
     pub removed_files: u64,
 }
 
+/// The steps of a transform chain, each as TOML has it in a pipeline file.
+///
+/// # Errors
+/// [`Kind::Invalid`] with the step that is none.
+pub fn parse_transforms(steps: &[String]) -> Result<Vec<TransformSpec>> {
+    #[derive(serde::Deserialize)]
+    struct Step {
+        step: TransformSpec,
+    }
+    let parse = |text: &String| {
+        let step: Step = toml::from_str(&format!("step = {text}"))
+            .map_err(|error| Error::invalid(format_args!("the transform {text} is not valid: {}", error.message())))?;
+        Ok(step.step)
+    };
+    steps.iter().map(parse).collect()
+}
+
 impl Deliveries {
     /// Makes anew what a delivery wrote into a table. Whole batches are made anew: all that have a record of the range.
     ///

@@ -327,10 +327,36 @@ fn count(retry: &Retry, batch: &Batch, set_aside: &[SetAside], totals: Totals) {
     metrics.bytes_out.inc_by(totals.bytes_out);
     metrics.batches.inc();
     metrics.commit_seconds.observe(batch.cut_at.elapsed().as_secs_f64());
+    let offsets: u64 = batch.ranges.values().map(|range| range.end.since(range.start)).sum();
+    let unbalanced = unbalanced(offsets, &totals);
+    metrics.unbalanced.inc_by(unbalanced);
+    if unbalanced > 0 {
+        tracing::error!(delivery = retry.delivery, batch = batch.number, offsets, ?totals, "a batch does not add up");
+    }
     let mut causes: BTreeMap<Cause, u64> = BTreeMap::new();
     set_aside.iter().for_each(|aside| *causes.entry(aside.cause).or_default() += 1);
     causes.into_iter().for_each(|(cause, count)| metrics.set_aside(cause.as_str(), count));
     let (delivery, number) = (&retry.delivery, batch.number);
     let Totals { records, rows, set_aside, dropped, files, .. } = totals;
     tracing::info!(delivery, batch = number, records, rows, set_aside, dropped, files, "committed a batch");
+}
+
+/// By how much a batch does not add up: its offsets are records or lost, its outputs rows, set aside or dropped.
+const fn unbalanced(offsets: u64, totals: &Totals) -> u64 {
+    offsets.abs_diff(totals.records + totals.lost)
+        + totals.outputs.abs_diff(totals.rows + totals.set_aside + totals.dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_does_not_add_up_is_counted_by_how_much() {
+        let whole = Totals { records: 5, lost: 1, outputs: 7, rows: 4, set_aside: 2, dropped: 1, ..Totals::default() };
+        assert_eq!(unbalanced(6, &whole), 0);
+        assert_eq!(unbalanced(7, &whole), 1);
+        assert_eq!(unbalanced(6, &Totals { rows: 2, ..whole }), 2);
+        assert_eq!(unbalanced(4, &Totals { outputs: 10, ..whole }), 5);
+    }
 }

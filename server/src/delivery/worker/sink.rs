@@ -8,6 +8,7 @@ use iceberg::spec::DataFile;
 use millrace_storage::lake::FileNames;
 use millrace_storage::lake::json_lines::{self, JsonLinesSettings, WrittenObject};
 use millrace_storage::lake::parquet::{self, KeyedBatch, ParquetSettings, ParquetTarget};
+use millrace_storage::lake::raw::{self, RawSettings};
 use millrace_storage::lake::row::{Row, SetAside};
 use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::lake::set_aside::{self, SetAsideSettings};
@@ -21,7 +22,7 @@ use super::flight::Batch;
 use super::retry::Retry;
 use crate::delivery::Parts;
 use crate::delivery::declared::{Declared, DeclaredTable};
-use crate::delivery::spec::{BackupSpec, DeliverySpec};
+use crate::delivery::spec::{BackupSpec, DeliverySpec, Format};
 use crate::error::{Error, Kind, Result};
 use crate::transform::Chain;
 
@@ -99,6 +100,9 @@ impl Output<'_> {
         let spec = &self.declared.spec;
         let (mut written, root) = match &self.declared.table {
             Some(table) => (self.write_table(parts, table).await?, table.name.folder()),
+            None if spec.format == Format::Raw => {
+                (self.write_raw(parts).await?, spec.destination.clone().unwrap_or_default())
+            }
             None => (self.write_lines(parts).await?, spec.destination.clone().unwrap_or_default()),
         };
         let of_chunks = self.chunks.iter().flat_map(|chunk| chunk.set_aside.iter().cloned());
@@ -144,21 +148,40 @@ impl Output<'_> {
             compression: spec.compression_name().parse().map_err(|error| spec.invalid("compression", error))?,
             ..JsonLinesSettings::default()
         };
-        let lines = self.chunks.iter().flat_map(|chunk| match &chunk.content {
+        let written = json_lines::write(&parts.store, &settings, &self.names, self.rows()).await.map_err(of_store)?;
+        Ok(Written { set_aside: written.set_aside, ..of_objects(written.objects) })
+    }
+
+    async fn write_raw(&self, parts: &Parts) -> Result<Written> {
+        let spec = &self.declared.spec;
+        let settings = RawSettings {
+            destination: spec.destination.clone().unwrap_or_default(),
+            prefix: self.declared.layout.prefix.clone(),
+            compression: spec.compression_name().parse().map_err(|error| spec.invalid("compression", error))?,
+            extension: spec.extension.clone(),
+        };
+        let written = raw::write(&parts.store, &settings, &self.names, self.rows()).await.map_err(of_store)?;
+        Ok(of_objects(written))
+    }
+
+    /// The rows that no table takes.
+    fn rows(&self) -> Vec<Row> {
+        let rows = self.chunks.iter().flat_map(|chunk| match &chunk.content {
             Content::Lines(rows) => rows.as_slice(),
             Content::Table(_) => &[],
         });
-        let lines: Vec<Row> = lines.cloned().collect();
-        let written = json_lines::write(&parts.store, &settings, &self.names, lines).await.map_err(of_store)?;
-        let objects: Vec<BatchObject> = written.objects.into_iter().map(object).collect();
-        Ok(Written {
-            rows: objects.iter().map(|object| object.rows).sum(),
-            files: objects.len() as u64,
-            bytes: objects.iter().map(|object| object.bytes).sum(),
-            set_aside: written.set_aside,
-            objects,
-            ..Written::default()
-        })
+        rows.cloned().collect()
+    }
+}
+
+fn of_objects(written: Vec<WrittenObject>) -> Written {
+    let objects: Vec<BatchObject> = written.into_iter().map(object).collect();
+    Written {
+        rows: objects.iter().map(|object| object.rows).sum(),
+        files: objects.len() as u64,
+        bytes: objects.iter().map(|object| object.bytes).sum(),
+        objects,
+        ..Written::default()
     }
 }
 
@@ -210,6 +233,8 @@ fn parquet_settings(spec: &DeliverySpec) -> Result<ParquetSettings> {
         compression: spec.compression_name().parse().map_err(|error| spec.invalid("compression", error))?,
         row_group_rows_max: spec.row_group_rows.unwrap_or(default.row_group_rows_max),
         dictionary: spec.dictionary.unwrap_or(default.dictionary),
+        bloom_filters: spec.bloom_filters.clone(),
+        sort_by: spec.sort_by.clone(),
         ..default
     })
 }

@@ -32,6 +32,11 @@ pub struct ParquetSettings {
     pub row_group_rows_max: usize,
     /// Whether columns of few distinct values are written as a dictionary. Default: yes.
     pub dictionary: bool,
+    /// The columns with a bloom filter, at the top level; those that a file has not are passed over. Default: none.
+    pub bloom_filters: Vec<String>,
+    /// The columns that the rows of each file are sorted by, ascending, nulls last; at the top level, and of a type that has
+    /// an order. Those that a file has not are passed over. Default: none, which leaves rows in the order of their records.
+    pub sort_by: Vec<String>,
     /// How many files of a batch are encoded and uploaded at once. Default: 2.
     pub files_in_parallel: usize,
 }
@@ -42,6 +47,8 @@ impl Default for ParquetSettings {
             compression: Compression::Snappy,
             row_group_rows_max: 1024 * 1024,
             dictionary: true,
+            bloom_filters: Vec::new(),
+            sort_by: Vec::new(),
             files_in_parallel: 2,
         }
     }
@@ -57,6 +64,8 @@ pub enum Compression {
     Zstd,
     /// For old readers.
     Gzip,
+    /// The raw LZ4 of Parquet (`LZ4_RAW`), not the deprecated framing of Hadoop.
+    Lz4,
     /// None.
     None,
 }
@@ -69,9 +78,10 @@ impl std::str::FromStr for Compression {
             "snappy" => Ok(Self::Snappy),
             "zstd" => Ok(Self::Zstd),
             "gzip" => Ok(Self::Gzip),
+            "lz4" => Ok(Self::Lz4),
             "none" => Ok(Self::None),
             _ => Err(Error::Invalid(format!(
-                "the Parquet compression {text:?} is unknown; allowed are snappy, zstd, gzip and none"
+                "the Parquet compression {text:?} is unknown; allowed are snappy, zstd, gzip, lz4 and none"
             ))),
         }
     }

@@ -160,7 +160,7 @@ async fn settings_reach_the_file() {
         assert_eq!(std::mem::discriminant(&column.compression()), std::mem::discriminant(&codec), "{name}");
         assert!(column.dictionary_page_offset().is_none());
     }
-    assert!("lzo".parse::<Compression>().unwrap_err().to_string().contains("snappy, zstd, gzip and none"));
+    assert!("lzo".parse::<Compression>().unwrap_err().to_string().contains("snappy, zstd, gzip, lz4 and none"));
 }
 
 #[tokio::test]
@@ -298,5 +298,51 @@ async fn keys_and_hours_part_the_rows() {
             let names: Vec<_> = files.iter().filter_map(|file| file.file_path().rsplit('/').next()).collect();
             assert_eq!(names, ["events-000000000005-000.parquet", "events-000000000005-001.parquet"]);
         }
+    }
+}
+
+#[tokio::test]
+async fn files_are_sorted_and_filtered_as_they_are_told() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let mut converter = converter(&[]);
+    let data = |n: u64| match n % 5 {
+        0 => "{\"nested\":{\"key\":1}}".to_owned(),
+        _ => format!("{{\"key\":\"k{:02}\",\"n\":{n}}}", (n * 7) % 20),
+    };
+    let mut batches = Vec::new();
+    for rows in [0..50, 50..100] {
+        let rows = rows.map(|n| row(n, HOUR, &data(n))).collect();
+        batches.push(converter.convert(rows).unwrap().batch.into());
+    }
+    let names = ["unheard", "nested", "key"].map(str::to_owned).to_vec();
+    let settings = ParquetSettings {
+        compression: "lz4".parse().unwrap(),
+        sort_by: names.clone(),
+        bloom_filters: names,
+        row_group_rows_max: 30,
+        ..ParquetSettings::default()
+    };
+    let store = memory();
+    let files = write(&store, &settings, &target(&converter), batches).await.unwrap();
+    let path = store.path_of_url(files[0].file_path()).unwrap();
+    let found = read(&store, &path).await;
+    let keys: Vec<_> = found.column_by_name("key").unwrap().as_string::<i32>().iter().collect();
+    let offsets = found.column_by_name("_offset").unwrap().as_primitive::<Int64Type>().values().to_vec();
+    let order: Vec<_> = keys.iter().zip(&offsets).map(|(key, offset)| (key.is_none(), *key, *offset)).collect();
+    assert_eq!(order.len(), 100);
+    assert!(order.is_sorted(), "nulls last, equal keys in the order of their records: {order:?}");
+
+    let file = SerializedFileReader::new(store.get(&path).await.unwrap()).unwrap();
+    let leaf = |name: &str| {
+        let columns = file.metadata().file_metadata().schema_descr().columns();
+        columns.iter().position(|column| column.path().string() == name).unwrap()
+    };
+    for group in file.metadata().row_groups() {
+        let sorted = group.sorting_columns().unwrap();
+        assert_eq!(sorted.len(), 1);
+        assert_eq!((sorted[0].column_idx as usize, sorted[0].nulls_first), (leaf("key"), false));
+        let filtered = |name: &str| group.column(leaf(name)).bloom_filter_offset().is_some();
+        assert!(filtered("key") && !filtered("nested.key") && !filtered("n"));
+        assert!(group.column(leaf("n")).column_index_offset().is_some(), "a page index");
     }
 }

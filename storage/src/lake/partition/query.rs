@@ -32,10 +32,16 @@ impl KeyQuery {
     ///
     /// Fails with the cause for which the record is set aside: it is not JSON, or has no such value there.
     pub fn read(&self, name: &str, record: &[u8]) -> Result<String, (Cause, String)> {
-        let found = self.find(text_of(record)?).map_err(explain)?;
-        found.map_err(|what| {
-            (Cause::PartitionKey, format!("the partition key {name:?}, {}, is {what} in the record", self.text))
-        })
+        let text = text_of(record)?;
+        let what = match self.find(text).map_err(explain)? {
+            Ok(found) => return Ok(found),
+            Err(what) => what,
+        };
+        // What is no JSON at all has no keys for that reason.
+        let mut json = Json::new(text, String::new());
+        let whole = json.peek().and_then(|peek| json.skip(peek, 0, NESTING_DEPTH_MAX)).and_then(|()| json.finish());
+        whole.map_err(explain)?;
+        Err((Cause::PartitionKey, format!("the partition key {name:?}, {}, is {what} in the record", self.text)))
     }
 
     fn find(&self, text: &str) -> Result<Result<String, &'static str>, JsonError> {

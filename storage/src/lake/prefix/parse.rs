@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 
 use super::pattern::TimeField;
-use super::{KeyName, PREFIX_BYTES_MAX, Part, Prefix, Use, check_path};
+use super::{KeyName, PREFIX_BYTES_MAX, Part, Prefix, Use};
 use crate::lake::{Error, Result};
 
 const ALLOWED: &str = "allowed are !{timestamp:PATTERN} with the letters y M d D H h a m s S E, separators and 'quoted text'; \
@@ -39,10 +39,6 @@ impl Prefix {
         }
         let prefix = Self { text: text.to_owned(), parts, keys, zone: Tz::UTC };
         prefix.check_keys(&[]).map_err(bad)?;
-        check_path(
-            &prefix.evaluate(crate::time::Timestamp(0), &vec!["0".to_owned(); prefix.keys.len()]).replace('\0', "0"),
-        )
-        .map_err(bad)?;
         Ok(prefix)
     }
 }

@@ -60,13 +60,13 @@ fn keys_stand_where_they_are_asked_for() {
     let keys = ["one".to_owned(), "two".to_owned()];
     assert_eq!(prefix.evaluate(TIME, &keys), "c=one/r=two/two-one/");
     prefix.check_keys(&keys).unwrap();
-    for (keys, why) in [
-        (["a".repeat(254), "b".into()], "a folder of 256 bytes; the limit is 255"),
-        (["a".repeat(250), "b".repeat(250)], "once evaluated; the limit is 512"),
-    ] {
-        let error = prefix.check_keys(&keys).unwrap_err();
-        assert!(error.contains(why), "{error}");
-    }
+    let long = |prefix: &str, bytes: usize| prefix.parse::<Prefix>().unwrap().check_keys(&["a".repeat(bytes)]);
+    long("c=!{partitionKeyFromQuery:c}/", 253).unwrap();
+    let error = long("c=!{partitionKeyFromQuery:c}/", 254).unwrap_err();
+    assert!(error.contains("a folder of 256 bytes; the limit is 255"), "{error}");
+    let three = "!{partitionKeyFromQuery:c}/!{partitionKeyFromQuery:c}/!{partitionKeyFromQuery:c}/";
+    let error = long(three, 200).unwrap_err();
+    assert!(error.contains("603 bytes long once evaluated; the limit is 512"), "{error}");
 }
 
 #[test]

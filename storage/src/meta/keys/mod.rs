@@ -13,6 +13,7 @@ pub mod data_key;
 pub mod purge;
 pub mod shard;
 pub mod delivery;
+pub mod delivery_stream;
 pub mod intent;
 pub mod batch;
 pub mod rebuild;

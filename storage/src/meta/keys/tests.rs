@@ -175,8 +175,8 @@ async fn values_come_back() {
     };
     check(IntentKey { delivery: name.clone() }, intent).await;
     let objects = vec![BatchObject { url: "file:///x".to_owned(), bytes: 10, rows: 2, taken_up_by: 7 }];
+    let rebuilt = Some(RebuiltBatch { number: 2, rows: 9, set_aside_objects: objects.clone() });
     let (set_aside_objects, backup_objects) = (objects.clone(), objects.clone());
-    let rebuilt = Some(RebuiltBatch { set_aside_objects: objects.clone(), ..RebuiltBatch::default() });
     let batch = BatchValue {
         ranges,
         objects,

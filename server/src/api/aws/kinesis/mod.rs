@@ -28,7 +28,7 @@ mod subscribe;
 
 use async_trait::async_trait;
 
-use self::rates::Rates;
+pub(in crate::api::aws) use self::rates::Rates;
 use self::subscribe::Subscriptions;
 use super::arn::Arns;
 use super::metrics::AwsMetrics;

@@ -11,7 +11,7 @@ const BUCKETS_MAX: usize = 4096;
 
 /// The rate of one kind of call.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(in crate::api::aws) struct Rates {
     per_second: f64,
     buckets: Mutex<HashMap<ShardKey, Bucket>>,
 }
@@ -24,12 +24,12 @@ struct Bucket {
 
 impl Rates {
     /// So many calls a second; 0 is no limit.
-    pub(super) fn new(per_second: u32) -> Self {
+    pub(in crate::api::aws) fn new(per_second: u32) -> Self {
         Self { per_second: f64::from(per_second), buckets: Mutex::default() }
     }
 
     /// Takes one call; false where the second's calls are used up.
-    pub(super) fn take(&self, shard: ShardKey, now: Instant) -> bool {
+    pub(in crate::api::aws) fn take(&self, shard: ShardKey, now: Instant) -> bool {
         let most = self.per_second;
         if most == 0.0 {
             return true;

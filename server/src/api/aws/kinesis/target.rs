@@ -86,7 +86,8 @@ impl Kinesis {
     }
 
     fn stream_of_id(&self, id: &str) -> Result<StreamName, AwsError> {
-        let found = self.streams.list().into_iter().find(|stream| stream_id_of(stream) == id);
+        let is_named = |stream: &Arc<StreamState>| !stream.name().is_hidden() && stream_id_of(stream) == id;
+        let found = self.streams.list().into_iter().find(is_named);
         let found = found.ok_or_else(|| AwsError::not_found(format!("no stream has the id {id}")))?;
         Ok(found.name().clone())
     }

@@ -6,9 +6,12 @@
 mod shape;
 #[rustfmt::skip]
 mod kinesis;
+#[rustfmt::skip]
+mod firehose;
 mod types;
 mod validate;
 
+pub(in crate::api::aws) use firehose::FIREHOSE;
 pub(in crate::api::aws) use kinesis::KINESIS;
 pub(in crate::api::aws) use shape::{Member, Operation, Pattern, Service, Shape};
 pub(in crate::api::aws) use types::conform;

@@ -43,7 +43,6 @@ pub(in crate::api::aws) enum Shape {
     #[expect(dead_code, reason = "a service's requests may have it, and those of this one have none")]
     Long { min: i64, max: i64 },
     /// A floating-point number.
-    #[expect(dead_code, reason = "a service's requests may have it, and those of this one have none")]
     Double,
     /// Bytes: base64 in JSON.
     Blob { min: u64, max: u64 },
@@ -65,7 +64,33 @@ pub(in crate::api::aws) struct Member {
 #[derive(Debug)]
 pub(in crate::api::aws) struct Pattern {
     text: &'static str,
-    compiled: OnceLock<Regex>,
+    compiled: OnceLock<Compiled>,
+}
+
+/// A pattern in what the engine can do.
+#[derive(Debug)]
+struct Compiled {
+    /// What must not match at the beginning: the models have such a condition there only.
+    refused: Option<Regex>,
+    regex: Regex,
+}
+
+/// Unicode's classes, which the engine does not have: all letters, digits and blanks of ASCII, and everything beyond it. What
+/// is beyond and none of them is for the service to refuse.
+const CLASSES: [(&str, &str); 3] = [(r"\p{L}", r"a-zA-Z\x{80}-\x{10FFFF}"), (r"\p{Z}", " "), (r"\p{N}", "0-9")];
+
+impl Compiled {
+    fn new(text: &str) -> Self {
+        let text = CLASSES.iter().fold(text.to_owned(), |text, (class, chars)| text.replace(class, chars));
+        let compile = |text: &str| Regex::new(text).expect("a test compiles every pattern of the tables");
+        let condition = text.strip_prefix("^(?!").and_then(|rest| rest.split_once(')'));
+        match condition {
+            Some((refused, rest)) => {
+                Self { refused: Some(compile(&format!("^(?s:{refused})"))), regex: compile(&format!("^(?s:{rest})$")) }
+            }
+            None => Self { refused: None, regex: compile(&format!("^(?s:{text})$")) },
+        }
+    }
 }
 
 impl Service {
@@ -95,8 +120,7 @@ impl Pattern {
 
     /// Whether the whole of `text` matches. Classes such as `\d` are those of ASCII, as in Java.
     pub(in crate::api::aws) fn is_match(&self, text: &str) -> bool {
-        let compile =
-            || Regex::new(&format!("^(?s:{})$", self.text)).expect("a test compiles every pattern of the tables");
-        self.compiled.get_or_init(compile).is_match(text)
+        let Compiled { refused, regex } = self.compiled.get_or_init(|| Compiled::new(self.text));
+        regex.is_match(text) && !refused.as_ref().is_some_and(|refused| refused.is_match(text))
     }
 }

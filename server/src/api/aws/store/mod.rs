@@ -1,10 +1,12 @@
-//! What the protocols keep of streams beside what streams are: attributes, registered consumers, the account.
+//! What the protocols keep of streams beside what streams are: attributes, registered consumers, the account, delivery
+//! streams.
 //!
 //! Each change is one compare-and-set that also asks for the stream, so that nothing is written for one that is gone.
 
 mod attributes;
 mod consumers;
 mod account;
+mod delivery_streams;
 
 pub(in crate::api::aws) use consumers::Consumer;
 

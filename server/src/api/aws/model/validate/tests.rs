@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{KINESIS, Shape};
+use super::super::{FIREHOSE, KINESIS, Pattern, Shape};
 use super::*;
 
 fn message(operation: &str, value: &Value) -> Option<String> {
@@ -115,14 +115,30 @@ fn every_pattern_compiles_and_operations_are_sorted() {
             Shape::List { member, .. } => walk(member),
             Shape::Map { key, value, .. } => walk(key) + walk(value),
             Shape::Text { pattern: Some(pattern), .. } => {
-                assert!(!pattern.is_match("\u{1F980}\n"), "{}", pattern.text());
-                1
+                // What a pattern is for; most are, and all must compile.
+                usize::from(!pattern.is_match("\u{1F980}\n"))
             }
             _ => 0,
         }
     }
-    assert_eq!(KINESIS.operations.len(), 39);
-    assert!(KINESIS.operations.is_sorted_by_key(|operation| operation.name));
-    let patterns: usize = KINESIS.operations.iter().map(|operation| walk(operation.input)).sum();
-    assert!(patterns > 50, "{patterns}");
+    for (service, operations) in [(&KINESIS, 39), (&FIREHOSE, 12)] {
+        assert_eq!(service.operations.len(), operations);
+        assert!(service.operations.is_sorted_by_key(|operation| operation.name));
+        let patterns: usize = service.operations.iter().map(|operation| walk(operation.input)).sum();
+        assert!(patterns > 50, "{patterns}");
+    }
+}
+
+#[test]
+fn conditions_and_classes_of_unicode_hold() {
+    let tag = Pattern::new(r"^(?!aws:)[\p{L}\p{Z}\p{N}_.:\/=+\-@%]*$");
+    for (text, fits) in
+        [("team", true), ("größe 2/3", true), ("aws", true), ("aws:x", false), ("a#", false), ("", true)]
+    {
+        assert_eq!(tag.is_match(text), fits, "{text:?}");
+    }
+    let filled = Pattern::new(r"^(?!\s*$).+");
+    for (text, fits) in [("a", true), (" a ", true), ("", false), (" \n", false)] {
+        assert_eq!(filled.is_match(text), fits, "{text:?}");
+    }
 }

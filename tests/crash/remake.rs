@@ -1,0 +1,182 @@
+//! The server dies while it replays, rebuilds or writes under another prefix: what was made anew is there once.
+//!
+//! A sample runs with the other tests. `MILLRACE_CRASH_RUNS=1000` runs so many crashes, from one seed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use millrace_tests::server::{Server, ServerSettings};
+use millrace_tests::{cli, listing, seed, wait};
+use rand::rngs::StdRng;
+use rand::{Rng, seq::IndexedRandom};
+
+/// Where the server dies, and how many times it may come by before.
+const FAILPOINTS: [(&str, u32); 11] = [
+    ("meta.intent.before", 2),
+    ("meta.intent.after", 2),
+    ("meta.checkpoint.before", 2),
+    ("meta.checkpoint.after", 2),
+    ("meta.table.before", 2),
+    ("meta.table.after", 2),
+    ("meta.rebuild.before", 3),
+    ("meta.rebuild.after", 3),
+    ("meta.batch.before", 2),
+    ("meta.batch.after", 2),
+    // At any moment.
+    ("", 0),
+];
+/// Crashes on one data folder; then what is left is checked.
+const CRASHES_PER_FOLDER: usize = 11;
+/// Where a server that does not come by its failpoint is killed instead.
+const REACH_MAX: Duration = Duration::from_secs(3);
+
+/// What the server does when it dies.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Replay,
+    Rebuild,
+    Repartition,
+}
+
+#[test]
+fn what_is_made_anew_over_crashes_is_there_once() {
+    let mut generator = seed::generator("remake");
+    let runs = std::env::var("MILLRACE_CRASH_RUNS").ok();
+    let runs: usize = runs.map_or(CRASHES_PER_FOLDER, |runs| runs.parse().expect("MILLRACE_CRASH_RUNS is a number"));
+    let mut failpoints = FAILPOINTS.iter().cycle();
+    let (mut crashes, mut reached) = (0, 0);
+    while crashes < runs {
+        let plan: Vec<_> = failpoints.by_ref().take(CRASHES_PER_FOLDER.min(runs - crashes)).collect();
+        crashes += plan.len();
+        reached += one_folder(&plan, &mut generator);
+        eprintln!("{crashes} crashes, {reached} where they were told to be");
+    }
+    assert!(reached * 3 > runs, "few servers died where they were told to; does this build have failpoints?");
+}
+
+/// Gives how many crashes were at their failpoints.
+fn one_folder(plan: &[&(&'static str, u32)], generator: &mut StdRng) -> usize {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lake = folder.path().join("lake");
+    let settings = ServerSettings::new(&folder.path().join("data"))
+        .env("MILLRACE_STORE_URL", format!("file://{}", lake.display()))
+        .env("MILLRACE_DELIVERY_REPLACED_FILES_KEPT", "0s");
+    let mut server = Server::start(&settings);
+    let mut expected = BTreeSet::new();
+    let mut reached = 0;
+    for (round, (failpoint, hits)) in (0..).zip(plan) {
+        // Records of two events are set aside, because nothing splits them.
+        apply(&server, folder.path(), "\"newline\"", round);
+        let ids = round * 100..round * 100 + 40;
+        put(&server, folder.path(), ids.clone());
+        expected.extend(ids);
+        let _said = cli::millrace(&server, &["delivery", "flush", "events"]).ok();
+        apply(&server, folder.path(), "\"newline\", \"split\"", round);
+        server.kill();
+
+        let at = if *hits > 0 { generator.random_range(1..=*hits) } else { 0 };
+        let armed = match failpoint.is_empty() {
+            true => settings.clone(),
+            false => settings.clone().env("MILLRACE_FAILPOINT", format!("{failpoint}:{at}")),
+        };
+        let steps = [Step::Replay, Step::Rebuild, Step::Repartition];
+        let step = *steps.choose(generator).expect("there are steps");
+        if server.try_restart_with(&armed) {
+            // Its answer does not matter: the server may be gone before it.
+            run(&server, folder.path(), step, round);
+            let patience = if failpoint.is_empty() { Duration::ZERO } else { REACH_MAX };
+            reached += usize::from(server.dies_before(Instant::now() + patience, |_| false));
+        } else {
+            reached += 1;
+        }
+        server.kill();
+        server.restart_with(&settings);
+    }
+    let _said = cli::millrace(&server, &["delivery", "flush", "events"]).ok();
+    // A rebuild that a crash left is finished in the background, and holds up replays until then.
+    wait::until("a replay", Duration::from_secs(60), || {
+        (cli::millrace(&server, &["replay", "events"]).code == Some(0)).then_some(())
+    });
+    prove(&server, &lake, &expected);
+    assert!(server.stop().success(), "the drained server exits well");
+    reached
+}
+
+fn apply(server: &Server, folder: &Path, transforms: &str, prefix: i64) {
+    let said = cli::millrace(server, &["apply", "-f", &pipeline(folder, transforms, prefix)]);
+    let _said = said.ok();
+}
+
+fn pipeline(folder: &Path, transforms: &str, prefix: i64) -> String {
+    let file = folder.join("events.toml");
+    let toml = format!(
+        r#"
+[[stream]]
+name = "events"
+shards = 2
+[[table]]
+name = "events"
+[[delivery]]
+name = "events"
+stream = "events"
+transforms = [{transforms}]
+buffer_interval = "900s"
+prefix = "p{prefix}/k=!{{partitionKeyFromQuery:k}}/!{{millrace:random-string}}/"
+[delivery.partition_keys]
+k = ".k"
+"#
+    );
+    std::fs::write(&file, toml).expect("the test's folder can be written");
+    file.to_str().expect("a UTF-8 path").to_owned()
+}
+
+/// Puts events with these ids: single ones, and every fourth with its neighbour in one record.
+fn put(server: &Server, folder: &Path, ids: std::ops::Range<i64>) {
+    let event = |id: i64| format!("{{\"id\":{id},\"k\":\"k{}\"}}", id % 7);
+    let records = ids.filter(|id| id % 4 != 1).map(|id| match id % 4 {
+        0 => format!("{}{}", event(id), event(id + 1)),
+        _ => event(id),
+    });
+    let file = folder.join("records.jsonl");
+    let lines = records.collect::<Vec<_>>().join("\n") + "\n";
+    std::fs::write(&file, lines).expect("the test's folder can be written");
+    let _said = cli::millrace(server, &["put", "events", file.to_str().expect("a UTF-8 path")]).ok();
+}
+
+fn run(server: &Server, folder: &Path, step: Step, round: i64) {
+    let arguments: Vec<&str> = match step {
+        Step::Replay => vec!["replay", "events"],
+        Step::Rebuild => vec!["rebuild", "events"],
+        Step::Repartition => {
+            let file = pipeline(folder, "\"newline\", \"split\"", 1_000 + round);
+            let _applied = cli::millrace(server, &["apply", "-f", &file]);
+            vec!["delivery", "flush", "events"]
+        }
+    };
+    let said = cli::millrace(server, &arguments);
+    eprintln!("{step:?}: {:?}", said.code);
+}
+
+/// By SQL, by a listing of the files and by the delivery's own proof, each event is there once.
+fn prove(server: &Server, lake: &Path, expected: &BTreeSet<i64>) {
+    let by_sql = cli::sql(server, "select id from events");
+    let mut by_sql: Vec<i64> = by_sql.iter().map(|row| row["id"].as_i64().expect("an id")).collect();
+    by_sql.sort_unstable();
+    let expected: Vec<i64> = expected.iter().copied().collect();
+    assert_eq!(by_sql, expected, "by sql");
+    // The files that the last rebuild replaced go a moment later.
+    wait::until("a listing to have each event once", Duration::from_secs(30), || {
+        let ids = |batch: &arrow::record_batch::RecordBatch| {
+            batch.column_by_name("id").expect("a column of ids").as_primitive::<Int64Type>().values().to_vec()
+        };
+        let mut found: Vec<i64> = listing::read(&lake.join("default/events/data")).iter().flat_map(ids).collect();
+        found.sort_unstable();
+        (found == expected).then_some(())
+    });
+    let _proof = cli::millrace(server, &["verify", "events"]).ok();
+    let open = "select count(*) from system.failed_records where not replayed";
+    assert_eq!(cli::sql_number(server, open), 0, "nothing is set aside any more");
+}
