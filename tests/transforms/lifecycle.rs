@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_tests::{cli, templates, wait};
+use millrace_tests::{templates, wait};
 use serde_json::Value;
 
 use crate::site::{Site, text};
@@ -112,7 +112,6 @@ fn a_batch_that_is_done_again_runs_the_version_that_it_was_begun_with() {
             (described["state"] == "retrying").then_some(())
         });
         let _pushed = site.transform(&["push", "mark", &marking(&site, 2)]);
-        cli::millrace(&site.server, &["transform", "list"]).ok();
         millrace_tests::server::signal(site.server.pid(), "KILL");
         flush.join().expect("the flush ends with the server")
     });
