@@ -170,15 +170,13 @@ fn limits_hold_at_the_limit_and_not_past_it() {
     assert!(matches!(run("\"x\" * 98"), Outcome::One(output) if output.data.len() == 100));
     assert!(matches!(run("\"x\" * 99"), Outcome::Failed(_)));
     assert!(matches!(run("\"x\" * 101"), Outcome::Failed(_)));
-    let steps = |steps_max| {
-        let limits = JqLimits { steps_max, ..LIMITS };
-        Jq::new("def f: if . < 100 then . + 1 | f else . end; f", JqTarget::Data, limits)
-            .unwrap()
-            .apply(&[input("1")])
-            .remove(0)
+    let mut jq = Jq::new("def f: if . < 100 then . + 1 | f else . end; f", JqTarget::Data, LIMITS).unwrap();
+    let mut steps = |steps_max| {
+        jq.limits.steps_max = steps_max;
+        jq.apply(&[input("1")]).remove(0)
     };
     let least =
-        (1..1_000).find(|most| matches!(steps(*most), Outcome::One(_))).expect("a hundred rounds take some steps");
+        (1..2_000).find(|most| matches!(steps(*most), Outcome::One(_))).expect("a hundred rounds take some steps");
     assert!(least > 100, "{least} steps");
     assert!(matches!(steps(least - 1), Outcome::Failed(failure) if failure.message.contains("more steps")));
 }

@@ -75,6 +75,18 @@ enum WireOutcome {
     Failed(String),
 }
 
+/// What a module may use to begin.
+const PROBE: CallLimits = CallLimits { fuel_max: 1_000_000_000, memory_bytes_max: 1 << 30, output_bytes_max: 1 << 20 };
+
+/// Begins an instance and looks whether it exports a transform; calls nothing.
+pub(super) fn probe(compiled: &Compiled) -> Result<(), String> {
+    let mut store = Guest::store(compiled.engine(), &[], PROBE)?;
+    let begun = compiled.instance.instantiate(&mut store);
+    let instance = begun.map_err(|error| format!("the module cannot be instantiated: {error:#}"))?;
+    let found = instance.get_typed_func::<(&[WireRecord<'_>],), (Vec<WireOutcome>,)>(&mut store, "transform");
+    found.map(drop).map_err(|error| format!("the module exports no transform of millrace:transform@0.1.0: {error:#}"))
+}
+
 /// Calls a fresh instance.
 pub(super) fn call(
     compiled: &Compiled,

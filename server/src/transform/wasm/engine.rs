@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, OptLevel};
 
+use super::call;
 use super::guest::{self, Guest};
 
 /// What a module may use of the thread's stack.
@@ -80,9 +81,10 @@ impl WasmEngine {
         )]
         // SAFETY: `code` is byte for byte what `Component::serialize` gave.
         let component = unsafe { Component::deserialize(&self.engine, code) }.map_err(|error| format!("{error:#}"))?;
-        let instance = self.linker.instantiate_pre(&component).map_err(|error| {
-            format!("the module imports what a transform has not, or exports no transform: {error:#}")
-        })?;
-        Ok(Compiled { instance })
+        let instance = self.linker.instantiate_pre(&component);
+        let instance = instance.map_err(|error| format!("the module imports what a transform has not: {error:#}"))?;
+        let compiled = Compiled { instance };
+        call::probe(&compiled)?;
+        Ok(compiled)
     }
 }
