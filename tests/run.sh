@@ -21,6 +21,31 @@ if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
 fi
 export MILLRACE_TEST_PYTHON="$venv/bin/python"
 
+# The tools of the transform templates; what cannot be had is told at the end.
+not_run=()
+skip=()
+tools="$MILLRACE_CACHE/transforms"
+wanted=$(cat deploy/transforms/requirements.txt deploy/transforms/javascript/package.json | cksum)
+if [ "$(cat "$tools/.requirements" 2>/dev/null)" != "$wanted" ]; then
+  say "tools of the transform templates (componentize-py, zig, componentize-qjs) into $tools"
+  mkdir -p "$tools"
+  python3 -m venv --clear "$tools/venv"
+  "$tools/venv/bin/pip" install --quiet --disable-pip-version-check -r deploy/transforms/requirements.txt
+  if command -v npm >/dev/null; then
+    cp deploy/transforms/javascript/package.json "$tools/"
+    (cd "$tools" && npm install --silent --no-audit --no-fund) || true
+  fi
+  echo "$wanted" > "$tools/.requirements"
+fi
+if ! command -v node >/dev/null || [ ! -e "$tools/node_modules/.bin/componentize-qjs" ]; then
+  not_run+=("the JavaScript template: no npm to build it with")
+  skip+=(--skip javascript_)
+fi
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2" ]; then
+  not_run+=("the Rust template: rustup target add wasm32-wasip2")
+  skip+=(--skip rust_ends_records)
+fi
+
 minio="$MILLRACE_CACHE/tools/bin/minio"
 if [ ! -x "$minio" ] && command -v go >/dev/null; then
   say "MinIO from source into ${minio%/*} (once; some minutes)"
@@ -43,11 +68,9 @@ cargo build --locked --workspace --bin millrace
 [ "$(ulimit -S -n)" = unlimited ] || [ "$(ulimit -S -n)" -ge 4096 ] || ulimit -S -n 4096
 
 say "tests (random ones print MILLRACE_TEST_SEED; set it to repeat a run)"
-not_run=()
 docker compose version >/dev/null 2>&1 || not_run+=("docker compose over compose.yaml: not installed")
 if [ $# -eq 0 ]; then
   set -- --workspace
-  skip=()
   if [ ! -x "$minio" ]; then
     not_run+=("MinIO as the store: not installed, and no go to build it with; another S3 server is tested")
     skip+=(--skip a_table_on_minio)

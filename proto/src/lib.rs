@@ -11,5 +11,8 @@ pub mod v1 {
     tonic::include_proto!("millrace.v1");
 }
 
+/// The WIT package that a transform module is written to.
+pub const TRANSFORM_WIT: &str = include_str!("../wit/transform.wit");
+
 /// The encoded `FileDescriptorSet` of [`v1`], for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/millrace.v1.bin"));

@@ -13,3 +13,4 @@ pub mod flights;
 pub mod listing;
 pub mod python;
 pub mod pipeline;
+pub mod templates;

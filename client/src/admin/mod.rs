@@ -5,6 +5,7 @@
 mod streams;
 mod groups;
 mod deliveries;
+mod transforms;
 mod tables;
 mod maintenance;
 mod principals;
@@ -16,6 +17,7 @@ use millrace_proto::v1::maintenance_service_client::MaintenanceServiceClient;
 use millrace_proto::v1::principal_service_client::PrincipalServiceClient;
 use millrace_proto::v1::stream_service_client::StreamServiceClient;
 use millrace_proto::v1::table_service_client::TableServiceClient;
+use millrace_proto::v1::transform_service_client::TransformServiceClient;
 
 /// Streams, consumer groups, deliveries, tables and pipeline files. Cheap to clone.
 ///
@@ -36,6 +38,7 @@ pub struct Admin {
     deliveries: DeliveryServiceClient<Channel>,
     tables: TableServiceClient<Channel>,
     maintenance: MaintenanceServiceClient<Channel>,
+    transforms: TransformServiceClient<Channel>,
     principals: PrincipalServiceClient<Channel>,
 }
 
@@ -44,9 +47,11 @@ impl Admin {
         let (streams, deliveries, tables) = (channel.clone(), channel.clone(), channel.clone());
         let groups = GroupServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max);
         let maintenance = MaintenanceServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max);
+        let transforms = TransformServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max);
         Self {
             groups,
             maintenance,
+            transforms,
             principals: PrincipalServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max),
             streams: StreamServiceClient::new(streams).max_decoding_message_size(message_bytes_max),
             deliveries: DeliveryServiceClient::new(deliveries).max_decoding_message_size(message_bytes_max),

@@ -71,6 +71,7 @@ pub(super) fn rule_of(path: &str) -> Rule {
         "millrace.v1.StreamService" => of_streams(method),
         "millrace.v1.RecordService" => of_records(method),
         "millrace.v1.GroupService" => of_groups(method),
+        "millrace.v1.TransformService" => of_transforms(method),
         "millrace.v1.DeliveryService" => of_deliveries(method),
         "millrace.v1.TableService" => of_tables(method),
         "millrace.v1.MaintenanceService" => of_maintenance(method),
@@ -112,6 +113,20 @@ fn of_groups(method: &str) -> Option<Rule> {
         "DeleteGroup" => named(Action::DeleteGroup).change(),
         _ => return None,
     })
+}
+
+/// A module is any delivery's: who may push one changes what all of them do.
+fn of_transforms(method: &str) -> Option<Rule> {
+    let known = [
+        "PushTransform",
+        "ListTransforms",
+        "DescribeTransform",
+        "RollBackTransform",
+        "SetTransformCanary",
+        "DeleteTransform",
+        "TestTransform",
+    ];
+    known.contains(&method).then(|| server(Action::ManageTransforms))
 }
 
 fn of_deliveries(method: &str) -> Option<Rule> {

@@ -9,6 +9,7 @@ pub mod aws;
 mod stream;
 mod record;
 mod group;
+mod transform;
 mod delivery;
 mod table;
 mod flight;
@@ -26,6 +27,7 @@ use millrace_proto::v1::principal_service_server::{self, PrincipalServiceServer}
 use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
 use millrace_proto::v1::stream_service_server::{self, StreamServiceServer};
 use millrace_proto::v1::table_service_server::{self, TableServiceServer};
+use millrace_proto::v1::transform_service_server::{self, TransformServiceServer};
 use millrace_storage::catalog::Catalog;
 use tonic::Status;
 use tonic::service::{Routes, RoutesBuilder};
@@ -40,6 +42,7 @@ use crate::groups::Groups;
 use crate::maintenance::Maintenance;
 use crate::query::QueryEngine;
 use crate::streams::Streams;
+use crate::transform::Transforms;
 
 /// What the handlers call.
 #[derive(Debug, Clone)]
@@ -48,6 +51,8 @@ pub struct Services {
     pub streams: Streams,
     /// Consumer groups.
     pub groups: Groups,
+    /// Transform modules.
+    pub transforms: Transforms,
     /// Deliveries.
     pub deliveries: Deliveries,
     /// The tables' catalog.
@@ -61,11 +66,12 @@ pub struct Services {
 }
 
 /// The services that report their health, by their gRPC names; the empty name is the whole server.
-const SERVICE_NAMES: [&str; 9] = [
+const SERVICE_NAMES: [&str; 10] = [
     "",
     stream_service_server::SERVICE_NAME,
     record_service_server::SERVICE_NAME,
     group_service_server::SERVICE_NAME,
+    transform_service_server::SERVICE_NAME,
     delivery_service_server::SERVICE_NAME,
     table_service_server::SERVICE_NAME,
     maintenance_service_server::SERVICE_NAME,
@@ -109,6 +115,15 @@ pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, to
             services.groups.clone(),
             services.streams.clone(),
         )))
+        .add_service(
+            TransformServiceServer::new(transform::TransformHandler::new(
+                services.transforms.clone(),
+                services.deliveries.clone(),
+                services.streams.clone(),
+            ))
+            .max_decoding_message_size(message_bytes(services.transforms.settings().module_bytes_max.as_u64()))
+            .max_encoding_message_size(transform::ANSWER_BYTES_MAX),
+        )
         .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(services.deliveries.clone())))
         .add_service(TableServiceServer::new(table::TableHandler::new(services.catalog.clone())))
         .add_service(MaintenanceServiceServer::new(maintenance::MaintenanceHandler::new(services.maintenance.clone())))

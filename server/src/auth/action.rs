@@ -158,6 +158,8 @@ actions! {
     Query = "query" on Table,
     /// Back up, verify, and rewrap keys.
     Maintain = "maintain" on Server,
+    /// Push, steer, try out and delete transform modules.
+    ManageTransforms = "manage_transforms" on Server,
     /// Read the metrics, where they are not open.
     Metrics = "metrics" on Server,
     /// Manage principals, and whatever no other action names.

@@ -12,6 +12,7 @@ mod reshard;
 mod put;
 mod tail;
 mod group;
+mod transform;
 mod delivery;
 mod replay;
 mod rebuild;
@@ -68,6 +69,7 @@ enum Command {
     Put(put::PutArgs),
     Tail(tail::TailArgs),
     Group(group::GroupArgs),
+    Transform(transform::TransformArgs),
     Delivery(delivery::DeliveryArgs),
     Replay(replay::ReplayArgs),
     Rebuild(rebuild::RebuildArgs),
@@ -109,6 +111,7 @@ impl Command {
             Self::Put(args) => put::run(args, endpoint).await,
             Self::Tail(args) => tail::run(args, endpoint).await,
             Self::Group(args) => group::run(args, endpoint).await,
+            Self::Transform(args) => transform::run(args, endpoint).await,
             Self::Delivery(args) => delivery::run(args, endpoint).await,
             Self::Replay(args) => replay::run(args, endpoint).await,
             Self::Rebuild(args) => rebuild::run(args, endpoint).await,

@@ -25,6 +25,12 @@ fn what_the_manual_shows_parses() {
         "millrace put flights",
         "millrace put flights flights.json.zst --key-field carrier --rate 500",
         "millrace tail flights --from trim-horizon -n 10 --shard 0",
+        "millrace transform push enrich enrich.wasm --canary 10",
+        "millrace transform rollback enrich --to 3",
+        "millrace transform canary enrich 100",
+        "millrace transform versions enrich",
+        "millrace transform test enrich --module-version 2 --input - --whole",
+        "millrace transform test --delivery flights --stream flights --count 5",
         "millrace delivery flush flights",
         "millrace delivery delete flights -y",
         "millrace table describe default.flights",
@@ -59,6 +65,10 @@ fn bad_flags_are_refused_with_what_would_be_good() {
     check("millrace stream create flights --retention 168", "time unit");
     check("millrace stream create flights --in-records-per-second some", "off");
     check("millrace stream update flights --record-size-max big", "--record-size-max");
+    check("millrace transform push enrich enrich.wasm --canary 100", "1..100");
+    check("millrace transform test enrich", "--input");
+    check("millrace transform test --input records.jsonl", "NAME");
+    check("millrace transform test enrich --delivery flights --stream s", "cannot be used with");
     check("millrace tail flights --from yesterday", "trim-horizon");
     check("millrace verify flights --output csv", "json");
     check("millrace sql", "<STATEMENT>");

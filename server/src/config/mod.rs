@@ -21,6 +21,7 @@ use crate::groups::GroupSettings;
 use crate::query::QuerySettings;
 use crate::serve::{HttpSettings, TlsSettings};
 use crate::streams::StreamSettings;
+use crate::transform::TransformSettings;
 
 pub use help::settings_help;
 pub use layers::{ConfigError, Layers, Loaded};
@@ -75,6 +76,8 @@ pub struct Settings {
     pub streams: StreamSettings,
     /// Consumer groups and their limits.
     pub groups: GroupSettings,
+    /// Transforms and their limits.
+    pub transform: TransformSettings,
     /// Deliveries and their limits.
     pub delivery: DeliverySettings,
     /// SQL and its limits.
@@ -112,6 +115,7 @@ impl Default for Settings {
             encryption: EncryptionSettings::default(),
             streams: StreamSettings::default(),
             groups: GroupSettings::default(),
+            transform: TransformSettings::default(),
             delivery: DeliverySettings::default(),
             query: QuerySettings::default(),
             aws: AwsSettings::default(),

@@ -239,6 +239,7 @@ impl Deliveries {
     }
 
     fn plan_delivery(&self, spec: &DeliverySpec, streams: &BTreeSet<&str>) -> Result<(DeliverySpec, Change)> {
+        self.parts().transforms.check(&spec.transforms).map_err(|error| spec.invalid("transforms", error))?;
         let name = StreamName::any(&spec.stream).map_err(|error| spec.invalid("stream", error))?;
         if !streams.contains(name.as_str()) {
             self.parts().streams.get(&name).map_err(|error| spec.invalid("stream", error))?;
@@ -407,6 +408,7 @@ impl Deliveries {
         entry.ended().await;
         self.inner.entries.write().remove(name);
         self.parts().metrics.remove(name);
+        self.parts().transforms.forget_delivery(name);
         tracing::info!(delivery = name, "deleted a delivery");
         Ok(())
     }

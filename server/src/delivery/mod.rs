@@ -24,6 +24,7 @@ mod tail;
 mod ledger;
 mod rebuild;
 mod verify;
+mod modules;
 #[cfg(test)]
 mod tests;
 
@@ -61,7 +62,7 @@ use self::worker::{Offsets, Reader, raise, reached};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::streams::{StreamName, Streams};
-use crate::transform::Chain;
+use crate::transform::{Chain, Transforms};
 
 /// All deliveries of the process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -92,17 +93,18 @@ pub(crate) struct Parts {
     pub(crate) budget: Budget,
     pub(crate) conversions: Arc<Semaphore>,
     pub(crate) metrics: DeliveryMetrics,
+    pub(crate) transforms: Transforms,
 }
 
 impl Parts {
     /// What reads and converts by one declaration.
-    pub(crate) fn reader(&self, declared: &Declared, metrics: WorkerMetrics) -> Reader {
+    pub(crate) fn reader(&self, declared: &Declared, chain: Chain, metrics: WorkerMetrics) -> Reader {
         Reader {
             delivery: declared.spec.name.clone(),
             log: Arc::clone(&self.log),
             budget: self.budget.clone(),
             conversions: Arc::clone(&self.conversions),
-            chain: Chain::new(&declared.spec.transforms),
+            chain,
             layout: Arc::clone(&declared.layout),
             time_column: declared.table.as_ref().map(DeclaredTable::time_column),
             corrupt_blocks: self.settings.corrupt_blocks,
@@ -123,6 +125,22 @@ impl Deliveries {
         settings: DeliverySettings,
         metrics: &Metrics,
     ) -> Result<Self> {
+        let transforms = Transforms::builtin(metrics);
+        Self::open_with(log, streams, meta, catalog, store, settings, metrics, transforms).await
+    }
+
+    /// Like [`Deliveries::open`], with modules and what the program registered.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the process of its own")]
+    pub async fn open_with(
+        log: Arc<dyn Log>,
+        streams: Streams,
+        meta: Arc<dyn MetaStore>,
+        catalog: Catalog,
+        store: Store,
+        settings: DeliverySettings,
+        metrics: &Metrics,
+        transforms: Transforms,
+    ) -> Result<Self> {
         settings.validate()?;
         let parts = Arc::new(Parts {
             budget: Budget::new(settings.memory_bytes_max.as_u64()),
@@ -134,6 +152,7 @@ impl Deliveries {
             catalog,
             store,
             settings,
+            transforms,
         });
         let inner = Inner {
             parts,

@@ -160,7 +160,7 @@ mod tests {
         check(&delivery("buffer_interval = \"901s\""), &["delivery d", "buffer_interval", "15m 1s", "900s"]);
         check(&delivery("buffer_intervall = \"1s\""), &["buffer_intervall", "unknown field"]);
         check(&delivery("format = \"orc\""), &["orc", "parquet"]);
-        check(&delivery("transforms = [\"upper\"]"), &["upper", "newline, split"]);
+        check(&delivery("transforms = [\"upper\"]"), &["upper", "newline, registered, split"]);
         check(&delivery("transforms = [{ type = \"split\", delimiter = \"x\" }]"), &["split takes no delimiter"]);
         check(&delivery("transforms = [{ type = \"newline\", delimiter = \"\" }]"), &["0 bytes", "16"]);
         check(&delivery("destination = \"x\""), &["delivery d", "destination", "parquet"]);

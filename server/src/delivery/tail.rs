@@ -141,7 +141,10 @@ impl Deliveries {
         base: Option<TableSchema>,
     ) -> Result<Vec<Chunk>> {
         let declared = entry.declared();
-        let reader = Arc::new(self.parts().reader(&declared, entry.retry.metrics.clone()));
+        let (transforms, specs) = (&self.parts().transforms, &declared.spec.transforms);
+        let pins = transforms.pins(specs, entry.progress.borrow().next_batch)?;
+        let chain = transforms.chain(&entry.name, specs, &pins).await?;
+        let reader = Arc::new(self.parts().reader(&declared, chain, entry.retry.metrics.clone()));
         let mut converting = open_converting(self.parts(), &declared, base).await?;
         let mut chunks = Vec::new();
         for key in declared.shards() {

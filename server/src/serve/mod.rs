@@ -44,6 +44,7 @@ use crate::groups::{Groups, Monotonic};
 use crate::metrics::Metrics;
 use crate::query::{QueryEngine, system_tables};
 use crate::streams::Streams;
+use crate::transform::{Registry, Transforms};
 use connections::Connections;
 use data_dir::DataDir;
 use stores::Stores;
@@ -120,6 +121,14 @@ impl Drop for Running {
 /// # Errors
 /// Where the data folder is in use or cannot be read, or an address cannot be bound.
 pub async fn start(settings: Settings) -> Result<Running> {
+    start_with(settings, Registry::new()).await
+}
+
+/// Starts a server in this process, with transforms of the embedding program. Returns when it serves.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(settings: Settings, registry: Registry) -> Result<Running> {
     if !settings.failpoint.is_empty() {
         failpoint::arm(&settings.failpoint).map_err(Error::invalid)?;
         tracing::warn!(failpoint = settings.failpoint, "the process is to die there");
@@ -144,7 +153,9 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let disk = disk(&settings, data_dir.path(), &metrics);
     streams.guard_disk(disk.clone());
     let groups = Groups::open(&streams, stores.meta(), settings.groups.clone(), Monotonic::system(), &metrics).await?;
-    let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics).await?;
+    let compiled = data_dir.path().join("transforms");
+    let transforms = Transforms::open(stores.meta(), &compiled, settings.transform.clone(), registry, &metrics).await?;
+    let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics, &transforms).await?;
     let catalog = stores.catalog().clone();
     let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
@@ -158,7 +169,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     };
     let aws = Aws::open(foundation, &settings.aws, &settings.kinesis, &settings.firehose, &metrics).await?;
     let queries = Arc::new(queries);
-    let services = Services { maintenance, streams, groups, deliveries, catalog, queries, auth: auth.clone() };
+    let services =
+        Services { maintenance, streams, groups, transforms, deliveries, catalog, queries, auth: auth.clone() };
     let is_tls = tls.is_some();
     let Settings { drain_timeout, connections_max, http: http_settings, .. } = settings;
     let parts = Parts { data_dir, stores, disk, services, aws, tls, drain_timeout, connections_max, http_settings };

@@ -26,6 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::streams::Streams;
+use crate::transform::Transforms;
 
 /// The storage of one process.
 #[derive(Debug)]
@@ -88,9 +89,11 @@ impl Stores {
         streams: &Streams,
         settings: DeliverySettings,
         metrics: &Metrics,
+        transforms: &Transforms,
     ) -> Result<Deliveries> {
         let (store, catalog) = (self.store.clone(), self.catalog.clone());
-        Deliveries::open(self.log(), streams.clone(), self.meta(), catalog, store, settings, metrics).await
+        let (log, meta, transforms) = (self.log(), self.meta(), transforms.clone());
+        Deliveries::open_with(log, streams.clone(), meta, catalog, store, settings, metrics, transforms).await
     }
 
     /// The catalog of the tables.

@@ -2,38 +2,41 @@
 //!
 //! Where one output of a record fails in a later step, the record fails as a whole: no part of it may go on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use millrace_proto::aggregate;
 use millrace_storage::log::{Record, ShardId};
 
-use super::{Failure, Input, Newline, Origin, Outcome, Output, PartitionKeys, Split, Transform, TransformSpec};
+use super::metrics::StepMetrics;
+use super::{Failure, Input, Origin, Outcome, Output, PartitionKeys, Transform};
 
 /// The steps of a delivery.
 #[derive(Debug, Default)]
 pub struct Chain {
     /// Whether aggregates are taken apart before the first step.
     deaggregate: bool,
-    steps: Vec<Box<dyn Transform>>,
+    steps: Vec<Step>,
+    /// Set when nobody waits for what is transformed any more.
+    stop: Arc<AtomicBool>,
+}
+
+/// A step of a chain.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) transform: Box<dyn Transform>,
+    pub(super) metrics: StepMetrics,
 }
 
 impl Chain {
-    /// Builds the chain that a pipeline declares.
-    ///
-    /// `split` finds where values end by itself, so a `newline` right before it would only cost a copy: it is left out.
-    #[must_use]
-    pub fn new(specs: &[TransformSpec]) -> Self {
-        let deaggregate = specs.contains(&TransformSpec::Deaggregate);
-        let mut steps: Vec<Box<dyn Transform>> = Vec::with_capacity(specs.len());
-        for (index, spec) in specs.iter().enumerate() {
-            match spec {
-                TransformSpec::Newline { .. } if matches!(specs.get(index + 1), Some(TransformSpec::Split)) => {}
-                TransformSpec::Newline { delimiter } => steps.push(Box::new(Newline::new(delimiter.clone()))),
-                TransformSpec::Split => steps.push(Box::new(Split)),
-                // It works on records with their keys, before the steps do on what they hold.
-                TransformSpec::Deaggregate => {}
-            }
-        }
-        Self { deaggregate, steps }
+    pub(super) const fn new(deaggregate: bool, steps: Vec<Step>, stop: Arc<AtomicBool>) -> Self {
+        Self { deaggregate, steps, stop }
+    }
+
+    /// Has calls of modules that are under way end soon. What comes out from then on is for nobody.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 
     /// What goes into the steps for a shard's records, in their order. An aggregate of no user records gives nothing.
@@ -69,24 +72,27 @@ impl Chain {
         let Some((first, rest)) = self.steps.split_first() else {
             return inputs.iter().map(|input| Outcome::One(input.data.clone().into())).collect();
         };
-        let outcomes = checked(first.as_ref(), inputs);
-        rest.iter().fold(outcomes, |outcomes, step| next(step.as_ref(), inputs, outcomes))
+        let outcomes = checked(first, inputs);
+        rest.iter().fold(outcomes, |outcomes, step| next(step, inputs, outcomes))
     }
 }
 
 /// Runs a step. A count that is not that of the inputs tells of no record which outcome is its own.
-fn checked(step: &dyn Transform, inputs: &[Input]) -> Vec<Outcome> {
-    let outcomes = step.apply(inputs);
-    if outcomes.len() == inputs.len() {
-        return outcomes;
+fn checked(step: &Step, inputs: &[Input]) -> Vec<Outcome> {
+    let timer = step.metrics.seconds.start_timer();
+    let mut outcomes = step.transform.apply(inputs);
+    timer.observe_duration();
+    if outcomes.len() != inputs.len() {
+        let (name, made, given) = (step.transform.name(), outcomes.len(), inputs.len());
+        let words = format!("transform {name} gave {made} outcomes for {given} records");
+        outcomes = inputs.iter().map(|_| Outcome::Failed(words.clone().into())).collect();
     }
-    let (name, made, given) = (step.name(), outcomes.len(), inputs.len());
-    let words = format!("transform {name} gave {made} outcomes for {given} records");
-    inputs.iter().map(|_| Outcome::Failed(words.clone().into())).collect()
+    step.metrics.count(&outcomes);
+    outcomes
 }
 
 /// Runs one step over the outputs of the steps before.
-fn next(step: &dyn Transform, origins: &[Input], outcomes: Vec<Outcome>) -> Vec<Outcome> {
+fn next(step: &Step, origins: &[Input], outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let mut inputs = Vec::with_capacity(outcomes.len());
     let mut shapes = Vec::with_capacity(outcomes.len());
     for (origin, outcome) in origins.iter().zip(outcomes) {

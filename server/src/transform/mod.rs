@@ -3,19 +3,37 @@
 //! A transform must be deterministic: it has no clock, no randomness and no memory between records, because a batch that is
 //! redone after a crash must come out the same.
 
+mod settings;
+mod metrics;
 mod record;
+mod spec;
 mod newline;
 mod split;
-mod spec;
+mod decompress;
+mod fields;
+mod jq;
+mod isolate;
+mod registry;
+mod wasm;
 mod chain;
+mod modules;
+mod dry_run;
 
 pub use chain::Chain;
+pub use decompress::Decompress;
+pub use dry_run::{DRY_RUN_BYTES_MAX, DRY_RUN_RECORDS_MAX, Tried};
+pub use fields::{Cast, Fields, FieldsSpec};
+pub use jq::{Jq, JqLimits, QUERY_BYTES_MAX};
+pub(crate) use modules::wasm_specs;
+pub use modules::{MODULE_NAME_LEN_MAX, Module, ModuleName, Pin, Pins, PushOptions, Transforms, Version};
 pub use newline::Newline;
 pub use record::{
     Input, Origin, Output, PARTITION_KEY_NAME_BYTES_MAX, PARTITION_KEY_VALUE_BYTES_MAX, PARTITION_KEYS_MAX,
     PartitionKeys,
 };
-pub use spec::TransformSpec;
+pub use registry::Registry;
+pub use settings::TransformSettings;
+pub use spec::{Compressed, Extract, Grant, JqTarget, SplitBy, TransformSpec, WasmSpec};
 pub use split::Split;
 
 use std::fmt;

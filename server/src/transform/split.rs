@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memchr2_iter};
 use serde_json::value::RawValue;
 
-use super::{Input, Outcome, Output, Transform};
+use super::{Input, Outcome, Output, SplitBy, Transform};
 
 /// Takes records apart into JSON values.
 ///
@@ -15,8 +15,20 @@ use super::{Input, Outcome, Output, Transform};
 /// A record that looks like one object is passed on unread: whether it is well formed is for the converter to say.
 ///
 /// Line breaks within a value, which JSON allows between tokens only, become spaces, so that a value is always one line.
+///
+/// By lines, a record becomes its lines, without their ends and without empty ones; what they hold is not looked at.
 #[derive(Debug)]
-pub struct Split;
+pub struct Split {
+    by: SplitBy,
+}
+
+impl Split {
+    /// Into JSON values, or into lines.
+    #[must_use]
+    pub const fn new(by: SplitBy) -> Self {
+        Self { by }
+    }
+}
 
 impl Transform for Split {
     fn name(&self) -> &str {
@@ -24,7 +36,11 @@ impl Transform for Split {
     }
 
     fn apply(&self, inputs: &[Input]) -> Vec<Outcome> {
-        inputs.iter().map(|input| split(input.data.clone())).collect()
+        let part = match self.by {
+            SplitBy::Json => split,
+            SplitBy::Lines => lines,
+        };
+        inputs.iter().map(|input| part(input.data.clone())).collect()
     }
 }
 
@@ -47,6 +63,17 @@ fn split(data: Bytes) -> Outcome {
         0 => Outcome::Dropped,
         1 => values.pop().map_or(Outcome::Dropped, Outcome::One),
         _ => Outcome::Many(values),
+    }
+}
+
+fn lines(data: Bytes) -> Outcome {
+    let lines = data.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut outputs: Vec<Output> =
+        lines.filter(|line| !line.is_empty()).map(|line| data.slice_ref(line).into()).collect();
+    match outputs.len() {
+        0 => Outcome::Dropped,
+        1 => outputs.pop().map_or(Outcome::Dropped, Outcome::One),
+        _ => Outcome::Many(outputs),
     }
 }
 
@@ -149,6 +176,20 @@ mod tests {
         check("[]", &[]);
         check(" \n", &[]);
         check("", &[]);
+    }
+
+    #[test]
+    fn lines_are_lines_whatever_they_hold() {
+        let check = |data: &'static str, expected: Outcome| {
+            let input = Input { data: Bytes::from(data), ..Input::default() };
+            assert_eq!(Split::new(SplitBy::Lines).apply(&[input]), [expected], "{data:?}");
+        };
+        let line = |text: &'static str| Output::from(Bytes::from(text));
+        check("a\r\n\n{\nb", Outcome::Many(vec![line("a"), line("{"), line("b")]));
+        check("a", Outcome::One(line("a")));
+        check("a\n", Outcome::One(line("a")));
+        check("\n\r\n", Outcome::Dropped);
+        check("", Outcome::Dropped);
     }
 
     #[test]

@@ -70,7 +70,11 @@ pub(super) async fn write(
     plan: &Plan,
     rebuild: &RebuildValue,
 ) -> Result<Made> {
-    let reader = Arc::new(parts.reader(declared, entry.retry.metrics.clone()));
+    let (transforms, specs) = (&parts.transforms, &declared.spec.transforms);
+    // All of it by the versions of now: a rebuild that is done again is done from its beginning.
+    let pins = transforms.pins(specs, 0)?;
+    let chain = transforms.chain(&entry.name, specs, &pins).await?;
+    let reader = Arc::new(parts.reader(declared, chain, entry.retry.metrics.clone()));
     let mut writer = Writer {
         parts,
         declared,

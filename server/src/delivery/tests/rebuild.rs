@@ -60,7 +60,7 @@ async fn a_new_chain_makes_old_records_anew() {
         let process = site.start().await;
         let (mut rows, split) = unsplit(&process).await;
         check(&process, &site, rows.clone()).await;
-        let transforms = Some(vec![crate::transform::TransformSpec::Split]);
+        let transforms = Some(vec![crate::transform::TransformSpec::Split { by: Default::default() }]);
         let done = rebuild(&process, RebuildRequest { transforms, ..all() }).await;
         assert_eq!((done.number, done.batches, done.removed_rows), (1, 3, rows.len() as u64));
         assert_eq!(done.totals.records, 60);

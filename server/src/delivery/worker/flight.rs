@@ -26,6 +26,7 @@ use super::retry::Retry;
 use super::sink::{self, Written};
 use crate::delivery::Parts;
 use crate::delivery::declared::Declared;
+use crate::transform::Pins;
 
 /// A batch that was cut.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Batch {
     pub(super) chunks: Vec<Arc<Chunk>>,
     /// For a table: the schema after the last chunk.
     pub(super) schema: Option<TableSchema>,
+    /// The versions of transform modules that the chunks were made by.
+    pins: Pins,
     /// What it takes up again of what was set aside.
     replayed: Vec<Taken>,
     /// What must hold at its intent besides; where it does not, the batch is given up.
@@ -64,13 +67,14 @@ impl Batch {
         position: Position,
         chunks: Vec<Arc<Chunk>>,
         schema: Option<TableSchema>,
+        pins: Pins,
     ) -> Self {
         let mut ranges = super::ranges(&position.committed(), &chunks);
         // Shards that are gone were committed to their end, and leave the position.
         let topology = declared.stream.topology();
         ranges.retain(|shard, range| range.start < range.end || topology.shard(*shard).is_some());
         let number = position.checkpoint.value.next_batch;
-        Self::new(declared, number, ranges, chunks, schema, Vec::new(), position.checkpoint, None)
+        Self { pins, ..Self::new(declared, number, ranges, chunks, schema, Vec::new(), position.checkpoint, None) }
     }
 
     /// The batch of the next number that takes up `replayed`, whose records `chunks` are, and no other records. Where an
@@ -82,11 +86,12 @@ impl Batch {
         schema: Option<TableSchema>,
         replayed: Vec<Taken>,
         guard: Vec<Condition>,
+        pins: Pins,
     ) -> Self {
         let number = position.checkpoint.value.next_batch;
         let ranges = super::ranges(&position.committed(), &[]);
         let batch = Self::new(declared, number, ranges, chunks, schema, replayed, position.checkpoint, position.intent);
-        Self { guard, ..batch }
+        Self { guard, pins, ..batch }
     }
 
     /// The batch of an open intent once more.
@@ -115,8 +120,8 @@ impl Batch {
     ) -> Self {
         chunks.sort_by_key(|chunk| (chunk.shard, chunk.offsets.start));
         let declared = Arc::clone(declared);
-        let cut_at = Instant::now();
-        Self { declared, number, ranges, chunks, schema, replayed, guard: Vec::new(), checkpoint, intent, cut_at }
+        let (cut_at, guard, pins) = (Instant::now(), Vec::new(), Pins::default());
+        Self { declared, number, ranges, chunks, schema, pins, replayed, guard, checkpoint, intent, cut_at }
     }
 
     /// The intent: which records, by which declarations.
@@ -130,6 +135,7 @@ impl Batch {
             spec_toml: self.declared.spec.to_toml(),
             table_spec_toml: self.declared.table.as_ref().map(|table| table.spec.to_toml()).unwrap_or_default(),
             cut_at_ms: Timestamp::now().as_millis(),
+            modules: self.pins.store(),
             replayed: self.replayed.iter().flat_map(Taken::objects).collect(),
         }
     }

@@ -36,6 +36,7 @@ use millrace_storage::lake::partition::PartitionSet;
 use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::log::{Offset, ShardId, ShardKey};
 use millrace_storage::meta::keys::Totals;
+use millrace_storage::meta::keys::intent::IntentValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +48,9 @@ use self::shard::Shard;
 use super::Parts;
 use super::budget::Member;
 use super::declared::Declared;
+use crate::error::Result;
 use crate::streams::Topology;
+use crate::transform::{Chain, Pins, wasm_specs};
 
 /// A worker before it runs.
 #[derive(Debug)]
@@ -109,7 +112,10 @@ impl Worker {
             Some(position) if wants_replay(wanted, &self.retry) => {
                 self.replay(&wanted.declared, position, wanted.replay).await
             }
-            Some(position) => Begun::Session(Box::new(Session::begin(self, &wanted.declared, position).await)),
+            Some(position) => match Session::begin(self, &wanted.declared, position).await {
+                Some(session) => Begun::Session(Box::new(session)),
+                None => Begun::Again,
+            },
             None => {
                 tokio::time::sleep(SESSION_DELAY).await;
                 Begun::Again
@@ -160,7 +166,14 @@ impl Worker {
             return self.finish_replay(&declared, position).await;
         }
         position.intent = None;
-        let reader = Arc::new(self.reader(&declared));
+        let chain = match self.chain_of_intent(&declared, &intent.value).await {
+            Ok(chain) => chain,
+            Err(error) => {
+                tokio::time::sleep(streak.failed(&error)).await;
+                return None;
+            }
+        };
+        let reader = Arc::new(self.parts.reader(&declared, chain, self.retry.metrics.clone()));
         let mut converting = position::converting(&self.parts, &self.retry, &declared).await;
         let mut chunks = Vec::new();
         for (shard, range) in millrace_storage::meta::keys::load_ranges(&intent.value.ranges) {
@@ -207,8 +220,10 @@ impl Worker {
         end
     }
 
-    fn reader(&self, declared: &Declared) -> Reader {
-        self.parts.reader(declared, self.retry.metrics.clone())
+    /// The chain that a batch was begun with.
+    async fn chain_of_intent(&self, declared: &Declared, intent: &IntentValue) -> Result<Chain> {
+        let pins = Pins::load(&intent.modules)?;
+        self.parts.transforms.chain(&self.retry.delivery, &declared.spec.transforms, &pins).await
     }
 }
 
@@ -219,6 +234,9 @@ struct Session {
     held: Arc<Held>,
     declared: Arc<Declared>,
     reader: Arc<Reader>,
+    /// The versions of transform modules that the session reads by.
+    pins: Pins,
+    modules: watch::Receiver<u64>,
     member: Member,
     topology: watch::Receiver<Arc<Topology>>,
     /// The topology that `shards` are of.
@@ -235,9 +253,18 @@ struct Session {
     /// `None` while a batch is in flight.
     position: Option<Position>,
     flight: Option<BoxFuture<'static, Option<Landed>>>,
+    /// The number of the batch that is read for.
+    filling: u64,
     buffer: Buffer,
     /// The shard that was read last; the others come first.
     turn: ShardId,
+}
+
+impl Drop for Session {
+    /// What is being read is for nobody any more.
+    fn drop(&mut self) {
+        self.reader.chain.stop();
+    }
 }
 
 /// The chunks of the next batch.
@@ -271,13 +298,28 @@ fn wants_replay(wanted: &Wanted, retry: &Retry) -> bool {
 }
 
 impl Session {
-    async fn begin(worker: &Worker, declared: &Arc<Declared>, position: Position) -> Self {
+    /// `None` where the declaration changed before all that it names was there.
+    async fn begin(worker: &Worker, declared: &Arc<Declared>, position: Position) -> Option<Self> {
         let parts = Arc::clone(&worker.parts);
         let converting = position::converting(&parts, &worker.retry, declared).await;
+        let modules = parts.transforms.watch();
+        let (filling, specs) = (position.checkpoint.value.next_batch, &declared.spec.transforms);
+        let load = worker.retry.forever("load the transforms", || async {
+            let pins = parts.transforms.pins(specs, filling)?;
+            let chain = parts.transforms.chain(&worker.retry.delivery, specs, &pins).await?;
+            Ok::<_, crate::error::Error>((pins, chain))
+        });
+        let mut wanted = worker.wanted.clone();
+        let (pins, chain) = tokio::select! {
+            loaded = load => loaded,
+            _ = wanted.wait_for(|wanted| !wanted.running || *wanted.declared != **declared) => return None,
+        };
         let topology = declared.stream.watch_topology();
         worker.retry.progress.send_modify(|progress| progress.paused = false);
-        Self {
-            reader: Arc::new(worker.reader(declared)),
+        Some(Self {
+            reader: Arc::new(parts.reader(declared, chain, worker.retry.metrics.clone())),
+            pins,
+            modules,
             member: parts.budget.join(),
             retry: worker.retry.clone(),
             held: Arc::clone(&worker.held),
@@ -291,10 +333,11 @@ impl Session {
             reading: None,
             position: Some(position),
             flight: None,
+            filling,
             buffer: Buffer::default(),
             turn: ShardId(0),
             parts,
-        }
+        })
     }
 
     async fn run(&mut self, wanted: &mut watch::Receiver<Wanted>, stop: &CancellationToken) -> End {
@@ -303,6 +346,7 @@ impl Session {
             let now = Instant::now();
             self.follow_topology(now);
             let aims = wanted.borrow().clone();
+            leaving = leaving || self.is_outdated();
             if !leaving {
                 self.cut_when_due(now, &aims);
                 self.read_when_due(now, &aims);
@@ -327,6 +371,15 @@ impl Session {
                 Event::Look => {}
             }
         }
+    }
+
+    /// Whether the batch that is read for is to be made by other versions of transform modules. What was read for it is read
+    /// again by those, so that a batch is made by one version.
+    fn is_outdated(&self) -> bool {
+        let specs = &self.declared.spec.transforms;
+        // Where a module is gone, what was begun with it goes on.
+        wasm_specs(specs).next().is_some()
+            && self.parts.transforms.pins(specs, self.filling).is_ok_and(|pins| pins != self.pins)
     }
 
     /// Notes whether a shard has records to be read, and else watches it.
@@ -391,7 +444,7 @@ impl Session {
         leaving: bool,
     ) -> Event {
         let look_at = self.next_look(now, aims);
-        let Self { idle, flight, reading, member, topology, .. } = self;
+        let Self { idle, flight, reading, member, topology, modules, .. } = self;
         tokio::select! {
             biased;
             () = stop.cancelled() => Event::Stopped,
@@ -400,6 +453,7 @@ impl Session {
             done = ready(reading), if !leaving => { *reading = None; Event::Read(done) }
             () = member.pressed() => Event::Look,
             Ok(()) = topology.changed() => Event::Look,
+            Ok(()) = modules.changed() => Event::Look,
             Some(shard) = idle.next(), if !leaving => Event::Appended(shard),
             () = sleep_until(look_at), if !leaving => Event::Look,
         }
@@ -508,7 +562,8 @@ impl Session {
         let waiting = self.waiting.iter().filter_map(|shard| self.index_of(*shard));
         self.buffer.since = waiting.filter_map(|index| self.shards[index].waiting_since).min();
         self.member.set_cuttable(0);
-        let batch = Batch::cut(&self.declared, position, buffer.chunks, buffer.schema);
+        let batch = Batch::cut(&self.declared, position, buffer.chunks, buffer.schema, self.pins.clone());
+        self.filling = batch.number + 1;
         self.flight = Some(flight::fly(Arc::clone(&self.parts), self.retry.clone(), batch).boxed());
     }
 

@@ -23,7 +23,7 @@ use super::{Begun, Worker};
 use crate::delivery::Parts;
 use crate::delivery::declared::Declared;
 use crate::error::{Error, Kind, Result};
-use crate::transform::{Input, PartitionKeys};
+use crate::transform::{Input, PartitionKeys, Pins};
 
 /// A replay takes up objects until they have so many bytes, or one that has more.
 const BYTES_MAX: u64 = 8 << 20;
@@ -85,7 +85,15 @@ impl Worker {
                 return Begun::Again;
             }
         };
-        match self.fly_replay(declared, position, taken, lines, vec![guard]).await {
+        let (transforms, specs) = (&self.parts.transforms, &declared.spec.transforms);
+        let pins = match transforms.pins(specs, position.checkpoint.value.next_batch) {
+            Ok(pins) => pins,
+            Err(error) => {
+                self.answer(aim, Some(error));
+                return Begun::Again;
+            }
+        };
+        match self.fly_replay(declared, position, taken, lines, vec![guard], pins).await {
             Some(landed) => self.retry.progress.send_modify(|progress| progress.replays += landed.totals),
             None => tokio::time::sleep(super::SESSION_DELAY).await,
         }
@@ -107,7 +115,8 @@ impl Worker {
         let read = || taken_objects(&self.parts, &self.retry.delivery, &wanted);
         let taken = self.retry.forever("read the ledger", read).await;
         let lines = self.retry.forever("read what was set aside", || read_lines(&self.parts, &taken)).await;
-        Some(self.fly_replay(declared, position, taken, lines, Vec::new()).await?.position)
+        let pins = Pins::load(&intent.value.modules).unwrap_or_default();
+        Some(self.fly_replay(declared, position.clone(), taken, lines, Vec::new(), pins).await?.position)
     }
 
     async fn fly_replay(
@@ -117,8 +126,12 @@ impl Worker {
         taken: Vec<Taken>,
         lines: Arc<Vec<SetAsideLine>>,
         guard: Vec<Condition>,
+        pins: Pins,
     ) -> Option<Landed> {
-        let reader = Arc::new(self.reader(declared));
+        let (transforms, specs) = (&self.parts.transforms, &declared.spec.transforms);
+        let load = || transforms.chain(&self.retry.delivery, specs, &pins);
+        let chain = self.retry.forever("load the transforms", load).await;
+        let reader = Arc::new(self.parts.reader(declared, chain, self.retry.metrics.clone()));
         let mut streak = self.retry.streak("replay what was set aside");
         let (converting, chunk) = loop {
             let converting = position::converting(&self.parts, &self.retry, declared).await;
@@ -128,7 +141,7 @@ impl Worker {
             }
         };
         drop(streak);
-        let batch = Batch::replay(declared, position, vec![Arc::new(chunk)], converting.schema(), taken, guard);
+        let batch = Batch::replay(declared, position, vec![Arc::new(chunk)], converting.schema(), taken, guard, pins);
         flight::fly(Arc::clone(&self.parts), self.retry.clone(), batch).await
     }
 }

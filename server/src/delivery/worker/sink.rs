@@ -24,6 +24,7 @@ use crate::delivery::Parts;
 use crate::delivery::declared::{Declared, DeclaredTable};
 use crate::delivery::spec::{BackupSpec, DeliverySpec, Format};
 use crate::error::{Error, Kind, Result};
+use crate::transform::Chain;
 
 /// How much of a backup is read from the log at once.
 const BACKUP_READ_BYTES: usize = 1 << 20;
@@ -203,7 +204,8 @@ async fn write_backup(
         return Ok(Vec::new());
     }
     let _memory = parts.budget.take(BACKUP_MEMORY_BYTES);
-    let reader = parts.reader(&batch.declared, retry.metrics.clone());
+    // It reads records as they are.
+    let reader = parts.reader(&batch.declared, Chain::default(), retry.metrics.clone());
     let mut writer = BackupWriter::new(&parts.store, &settings, names);
     for (shard, range) in &batch.ranges {
         let key = ShardKey { stream: batch.declared.stream.id(), shard: *shard };

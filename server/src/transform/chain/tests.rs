@@ -5,9 +5,22 @@ use millrace_storage::log::Offset;
 use millrace_storage::time::Timestamp;
 
 use super::*;
+use crate::metrics::Metrics;
+use crate::transform::metrics::TransformMetrics;
+use crate::transform::{Pins, SplitBy, TransformSpec, Transforms};
+
+const SPLIT: TransformSpec = TransformSpec::Split { by: SplitBy::Json };
 
 fn newline() -> TransformSpec {
     TransformSpec::Newline { delimiter: Bytes::from_static(b"\n") }
+}
+
+async fn chain(specs: &[TransformSpec]) -> Chain {
+    Transforms::builtin(&Metrics::new()).chain("d", specs, &Pins::default()).await.unwrap()
+}
+
+fn picky() -> Step {
+    Step { transform: Box::new(Picky), metrics: TransformMetrics::new(&Metrics::new()).step("d", 1, "picky") }
 }
 
 fn one(data: &'static str) -> Outcome {
@@ -23,21 +36,21 @@ fn inputs(data: &[&'static str]) -> Vec<Input> {
     data.iter().enumerate().map(input).collect()
 }
 
-#[test]
-fn an_empty_chain_passes_records_on() {
-    assert_eq!(Chain::new(&[]).apply(&inputs(&["a"])), vec![one("a")]);
+#[tokio::test]
+async fn an_empty_chain_passes_records_on() {
+    assert_eq!(chain(&[]).await.apply(&inputs(&["a"])), vec![one("a")]);
 }
 
-#[test]
-fn newline_before_split_changes_nothing_and_costs_nothing() {
-    let chain = Chain::new(&[newline(), TransformSpec::Split]);
+#[tokio::test]
+async fn newline_before_split_changes_nothing_and_costs_nothing() {
+    let chain = chain(&[newline(), SPLIT]).await;
     assert_eq!(chain.steps.len(), 1);
     assert_eq!(chain.apply(&inputs(&["{\"a\":1}"])), vec![one("{\"a\":1}")]);
 }
 
-#[test]
-fn newline_after_split_ends_each_part() {
-    let outcomes = Chain::new(&[TransformSpec::Split, newline()]).apply(&inputs(&["{}{}", "{", "{}"]));
+#[tokio::test]
+async fn newline_after_split_ends_each_part() {
+    let outcomes = chain(&[SPLIT, newline()]).await.apply(&inputs(&["{}{}", "{", "{}"]));
     assert_eq!(outcomes[0], many(&["{}\n", "{}\n"]));
     assert!(matches!(outcomes[1], Outcome::Failed(_)));
     assert_eq!(outcomes[2], one("{}\n"));
@@ -76,7 +89,7 @@ impl Transform for Picky {
 fn a_record_with_one_failed_part_fails_as_a_whole() {
     let check = |given: Outcome, expected: Outcome| {
         let before = one("before");
-        let outcomes = next(&Picky, &inputs(&["x", "y", "z"]), vec![before.clone(), given, one("after")]);
+        let outcomes = next(&picky(), &inputs(&["x", "y", "z"]), vec![before.clone(), given, one("after")]);
         assert_eq!(outcomes, vec![before, expected, one("after")]);
     };
     check(many(&["a", "f", "b"]), Outcome::Failed("picky".to_owned().into()));
@@ -90,7 +103,7 @@ fn a_record_with_one_failed_part_fails_as_a_whole() {
 
 #[test]
 fn a_wrong_count_fails_the_batch() {
-    let chain = Chain { deaggregate: false, steps: vec![Box::new(Picky)] };
+    let chain = Chain::new(false, vec![picky()], Arc::default());
     let outcomes = chain.apply(&inputs(&["a", "0"]));
     assert_eq!(outcomes.len(), 2);
     for outcome in outcomes {
@@ -101,7 +114,7 @@ fn a_wrong_count_fails_the_batch() {
 
 #[test]
 fn partition_keys_stay_with_their_output_and_later_steps_see_them() {
-    let chain = Chain { deaggregate: false, steps: vec![Box::new(Picky), Box::new(Picky)] };
+    let chain = Chain::new(false, vec![picky(), picky()], Arc::default());
     let mut given = inputs(&["k", "2"]);
     given[0].origin.offset = Offset(7);
     let outcomes = chain.apply(&given);
@@ -110,8 +123,8 @@ fn partition_keys_stay_with_their_output_and_later_steps_see_them() {
     assert_eq!(outcomes[1], many(&["2", "2", "2", "2"]));
 }
 
-#[test]
-fn aggregates_are_taken_apart_and_others_pass() {
+#[tokio::test]
+async fn aggregates_are_taken_apart_and_others_pass() {
     let mut aggregate = Aggregate::new();
     aggregate.push("a", None, b"1");
     aggregate.push("b", Some("7"), b"2");
@@ -127,8 +140,8 @@ fn aggregates_are_taken_apart_and_others_pass() {
         data: data.clone(),
     };
     let records: Vec<Record> = (10..).zip([&plain, &whole, &empty, &broken]).map(record).collect();
-    let seen = |specs: &[TransformSpec]| -> Vec<(usize, u32, Bytes, Bytes)> {
-        let inputs = Chain::new(specs).inputs(ShardId(3), &records);
+    let seen = |chain: Chain| -> Vec<(usize, u32, Bytes, Bytes)> {
+        let inputs = chain.inputs(ShardId(3), &records);
         inputs.iter().for_each(|input| {
             let origin =
                 Origin { shard: ShardId(3), offset: Offset(10 + input.record as u64), arrival_time: Timestamp(5) };
@@ -139,7 +152,7 @@ fn aggregates_are_taken_apart_and_others_pass() {
     let part = |number, key: &'static str, data: &'static str| (1, number, Bytes::from(key), Bytes::from(data));
     let expected =
         [(0, 0, key.clone(), plain.clone()), part(0, "a", "1"), part(1, "b", "2"), (3, 0, key.clone(), broken.clone())];
-    assert_eq!(seen(&[TransformSpec::Deaggregate, TransformSpec::Split]), expected);
-    assert_eq!(seen(&[TransformSpec::Split]).len(), 4);
-    assert_eq!(seen(&[])[1], (1, 0, key.clone(), whole.clone()));
+    assert_eq!(seen(chain(&[TransformSpec::Deaggregate, SPLIT]).await), expected);
+    assert_eq!(seen(chain(&[SPLIT]).await).len(), 4);
+    assert_eq!(seen(chain(&[]).await)[1], (1, 0, key.clone(), whole.clone()));
 }

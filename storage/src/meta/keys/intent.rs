@@ -34,6 +34,9 @@ pub struct IntentValue {
     /// What the batch takes up again of what was set aside. Such a batch has no other records: its ranges are empty.
     #[prost(message, repeated, tag = "6")]
     pub replayed: Vec<ReplayedObject>,
+    /// The versions of transform modules that the batch is made by; newer ones wait for the next batch.
+    #[prost(message, repeated, tag = "10")]
+    pub modules: Vec<IntentModule>,
 }
 
 /// An object with records that were set aside.
@@ -45,6 +48,20 @@ pub struct ReplayedObject {
     /// The place among that batch's objects.
     #[prost(uint32, tag = "2")]
     pub index: u32,
+}
+
+/// The version of a transform module that a batch is made by.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct IntentModule {
+    /// The module's name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The version that the declaration names; 0 where it names none.
+    #[prost(uint32, tag = "2")]
+    pub declared: u32,
+    /// The version that is used.
+    #[prost(uint32, tag = "3")]
+    pub version: u32,
 }
 
 impl Key for IntentKey {

@@ -19,6 +19,7 @@ pub mod batch;
 pub mod rebuild;
 pub mod checkpoint;
 pub mod table;
+pub mod transform;
 pub mod group;
 pub mod principal;
 #[cfg(test)]

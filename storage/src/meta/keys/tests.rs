@@ -12,7 +12,7 @@ use super::group::{
     GroupCheckpointKey, GroupCheckpointValue, GroupIdKey, GroupIdValue, GroupKey, GroupStart, GroupValue,
     scan_checkpoints,
 };
-use super::intent::{IntentKey, IntentValue, ReplayedObject};
+use super::intent::{IntentKey, IntentModule, IntentValue, ReplayedObject};
 use super::principal::{AccessKeyValue, GrantValue, PrincipalKey, PrincipalValue, QuotaValue};
 use super::purge::{PurgeKey, PurgeValue};
 use super::rebuild::{RebuildKey, RebuildState, RebuildValue};
@@ -170,6 +170,7 @@ async fn values_come_back() {
         spec_toml: "a = 1".to_owned(),
         cut_at_ms: 5,
         table_spec_toml: "b = 2".to_owned(),
+        modules: vec![IntentModule { name: name.clone(), declared: 0, version: 3 }],
         replayed: vec![ReplayedObject { batch: 3, index: 1 }],
     };
     check(IntentKey { delivery: name.clone() }, intent).await;
