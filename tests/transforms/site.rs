@@ -41,7 +41,7 @@ impl Site {
 
     /// Declares the stream `name` with a table and a delivery of the same name and these steps.
     pub(crate) fn apply(&self, name: &str, transforms: &str) -> Said {
-        let file = self.write("pipeline.toml", &pipeline(name, transforms));
+        let file = self.write("pipeline.toml", pipeline(name, transforms));
         self.run(&["apply", "-f", text(&file)])
     }
 

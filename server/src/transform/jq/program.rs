@@ -138,20 +138,20 @@ fn then<'s>(first: Term<&'s str>, second: Term<&'s str>) -> Term<&'s str> {
     Term::BinOp(Box::new(first), BinaryOp::Pipe(None), Box::new(second))
 }
 
-fn ticking_def<'s>(def: Def<&'s str>) -> Def<&'s str> {
+fn ticking_def(def: Def<&str>) -> Def<&str> {
     Def { body: then(pass(), ticking(def.body)), ..def }
 }
 
-fn boxed<'s>(term: Box<Term<&'s str>>) -> Box<Term<&'s str>> {
-    Box::new(ticking(*term))
+fn boxed(term: Term<&str>) -> Box<Term<&str>> {
+    Box::new(ticking(term))
 }
 
-fn all<'s>(terms: Vec<Term<&'s str>>) -> Vec<Term<&'s str>> {
+fn all(terms: Vec<Term<&str>>) -> Vec<Term<&str>> {
     terms.into_iter().map(ticking).collect()
 }
 
 /// The term with its ticks.
-fn ticking<'s>(term: Term<&'s str>) -> Term<&'s str> {
+fn ticking(term: Term<&str>) -> Term<&str> {
     match term {
         Term::Id | Term::Recurse | Term::Num(_) | Term::Break(_) | Term::Var(_) => term,
         Term::Str(format, parts) => {
@@ -163,7 +163,7 @@ fn ticking<'s>(term: Term<&'s str>) -> Term<&'s str> {
             let text = Term::Str(format, parts.into_iter().map(part).collect());
             if grows { then(text, pass()) } else { text }
         }
-        Term::Arr(inner) => then(Term::Arr(inner.map(boxed)), pass()),
+        Term::Arr(inner) => then(Term::Arr(inner.map(|inner| boxed(*inner))), pass()),
         Term::Obj(fields) => {
             // A key that stands for its value too (`{a}`, `{$x}`, `{"a"}`) must stay as it is written.
             let field = |(key, value): (_, Option<_>)| match value {
@@ -172,16 +172,16 @@ fn ticking<'s>(term: Term<&'s str>) -> Term<&'s str> {
             };
             then(Term::Obj(fields.into_iter().map(field).collect()), pass())
         }
-        Term::Neg(inner) => Term::Neg(boxed(inner)),
+        Term::Neg(inner) => Term::Neg(boxed(*inner)),
         Term::BinOp(left, op, right) => operation(*left, op, *right),
-        Term::Label(name, inner) => Term::Label(name, boxed(inner)),
-        Term::Fold(name, source, binding, updates) => Term::Fold(name, boxed(source), pattern(binding), all(updates)),
-        Term::TryCatch(tried, caught) => Term::TryCatch(boxed(tried), caught.map(boxed)),
+        Term::Label(name, inner) => Term::Label(name, boxed(*inner)),
+        Term::Fold(name, source, binding, updates) => Term::Fold(name, boxed(*source), pattern(binding), all(updates)),
+        Term::TryCatch(tried, caught) => Term::TryCatch(boxed(*tried), caught.map(|caught| boxed(*caught))),
         Term::IfThenElse(cases, otherwise) => {
             let case = |(condition, value)| (ticking(condition), ticking(value));
-            Term::IfThenElse(cases.into_iter().map(case).collect(), otherwise.map(boxed))
+            Term::IfThenElse(cases.into_iter().map(case).collect(), otherwise.map(|otherwise| boxed(*otherwise)))
         }
-        Term::Def(defs, inner) => Term::Def(defs.into_iter().map(ticking_def).collect(), boxed(inner)),
+        Term::Def(defs, inner) => Term::Def(defs.into_iter().map(ticking_def).collect(), boxed(*inner)),
         Term::Call("range", args) if args.len() == 3 => then(Term::Call("range", all(args)), pass()),
         Term::Call(name, args) => Term::Call(name, all(args)),
         Term::Path(from, Path(parts)) => {
@@ -192,7 +192,7 @@ fn ticking<'s>(term: Term<&'s str>) -> Term<&'s str> {
                 };
                 (part, opt)
             };
-            Term::Path(boxed(from), Path(parts.into_iter().map(part).collect()))
+            Term::Path(boxed(*from), Path(parts.into_iter().map(part).collect()))
         }
     }
 }
@@ -219,7 +219,7 @@ fn operation<'s>(left: Term<&'s str>, op: BinaryOp<&'s str>, right: Term<&'s str
     }
 }
 
-fn pattern<'s>(binding: Pattern<&'s str>) -> Pattern<&'s str> {
+fn pattern(binding: Pattern<&str>) -> Pattern<&str> {
     match binding {
         Pattern::Var(_) => binding,
         Pattern::Arr(inner) => Pattern::Arr(inner.into_iter().map(pattern).collect()),
