@@ -20,7 +20,9 @@ fn site() -> (Site, PathBuf) {
     let limits = ["--in-bytes-per-second", "off", "--in-records-per-second", "off"];
     let _said = site.run(&[&["stream", "create", "events"][..], &limits].concat()).ok();
     let file = site.folder().join("lines.jsonl");
-    let lines: String = (0..LINES).map(|id| format!("{{\"id\":{id}}}\n")).collect();
+    // Large enough that it is not read at once, ahead of what is put.
+    let text = "x".repeat(1000);
+    let lines: String = (0..LINES).map(|id| format!("{{\"id\":{id},\"text\":\"{text}\"}}\n")).collect();
     std::fs::write(&file, lines).expect("the test's folder can be written");
     (site, file)
 }

@@ -158,9 +158,11 @@ async fn a_put_at_an_expected_offset_is_refused_whole_where_a_record_does_not_fi
 /// must not be stored under its name without the others, for the same put sent again would be another one.
 #[tokio::test]
 async fn a_named_put_that_a_merge_overtakes_is_taken_whole_or_refused_whole() {
+    // Ten at once, and two a second from then on.
     let world = World::with(|settings| {
-        settings.in_records_per_second = 10;
-        settings.delay_time_max = Duration::from_millis(500);
+        settings.in_records_per_second = 2;
+        settings.quota_burst_default = Duration::from_secs(5);
+        settings.delay_time_max = Duration::from_secs(2);
     })
     .await;
     let options =
@@ -179,6 +181,8 @@ async fn a_named_put_that_a_merge_overtakes_is_taken_whole_or_refused_whole() {
         assert!(matches!(fate, Err(PutFailure { kind: PutFailureKind::Throttled { .. }, .. })), "{fate:?}");
     }
     assert_eq!(stored(&world, &stream).await, 20);
+    let unlimited = StreamOptions { in_records_per_second: Some(0), ..StreamOptions::default() };
+    world.streams.update(&s, &unlimited).await.unwrap();
     let placed = places(&world, again(&put)).await;
     assert!(placed.iter().all(|placed| placed.shard == ShardId(2) && !placed.duplicate), "{placed:?}");
     assert!(places(&world, again(&put)).await.iter().all(|placed| placed.duplicate));
