@@ -30,8 +30,9 @@ impl DeliveryService for DeliveryHandler {
         &self,
         request: Request<proto::ApplyPipelineRequest>,
     ) -> Result<Response<proto::ApplyPipelineResponse>, Status> {
-        let proto::ApplyPipelineRequest { pipeline_toml, dry_run } = request.into_inner();
-        let changes = self.deliveries.apply(&pipeline_toml, dry_run).await?;
+        let proto::ApplyPipelineRequest { pipeline_toml, dry_run, expected_versions } = request.into_inner();
+        let expected = expected_versions.into_iter().collect();
+        let changes = self.deliveries.apply_expecting(&pipeline_toml, dry_run, &expected).await?;
         Ok(Response::new(proto::ApplyPipelineResponse { changes: changes.into_iter().map(change).collect() }))
     }
 
@@ -150,6 +151,7 @@ fn delivery(described: Described) -> proto::Delivery {
         name: described.name,
         stream: described.stream,
         spec_toml: described.spec_toml,
+        version: described.version,
         state: state.into(),
         last_error: described.last_error.unwrap_or_default(),
         retries: described.retries,

@@ -20,7 +20,7 @@ use super::entry::Entry;
 use super::pipeline::Pipeline;
 use super::spec::{DeliverySpec, ModeSpec, QuotaSpec, RateSpec, Size, StartSpec, StreamSpec, TableSpec, to_toml};
 use super::{Deliveries, not_found, table_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::streams::{self, StreamMode, StreamName, StreamOptions};
 
 /// What applying did, or would do, to one object.
@@ -76,8 +76,23 @@ impl Deliveries {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] with object, field, value and limit, before anything is changed.
     pub async fn apply(&self, pipeline_toml: &str, dry_run: bool) -> Result<Vec<Change>> {
+        self.apply_expecting(pipeline_toml, dry_run, &BTreeMap::new()).await
+    }
+
+    /// [`Deliveries::apply`], where deliveries have the versions that are expected: those that [`Deliveries::describe`]
+    /// tells, or an empty one for a delivery that must not exist yet.
+    ///
+    /// # Errors
+    /// [`Kind::Conflict`] where one has another version; nothing is changed then.
+    pub async fn apply_expecting(
+        &self,
+        pipeline_toml: &str,
+        dry_run: bool,
+        expected: &BTreeMap<String, String>,
+    ) -> Result<Vec<Change>> {
         let pipeline = Pipeline::parse(pipeline_toml)?;
         let _turn = self.inner.changes.lock().await;
+        self.check_versions(&pipeline, expected)?;
         let plan = self.plan(&pipeline).await?;
         if !dry_run {
             self.carry_out(&plan).await?;
@@ -86,6 +101,24 @@ impl Deliveries {
         let tables = plan.tables.into_iter().map(|(.., change)| change);
         let deliveries = plan.deliveries.into_iter().map(|(_, change)| change);
         Ok(streams.chain(tables).chain(deliveries).collect())
+    }
+
+    fn check_versions(&self, pipeline: &Pipeline, expected: &BTreeMap<String, String>) -> Result<()> {
+        for (name, version) in expected {
+            if !pipeline.deliveries.iter().any(|spec| spec.name == *name) {
+                return Err(Error::invalid(format_args!(
+                    "a version of delivery {name} is expected, which is not declared"
+                )));
+            }
+            let found = self.entry(name).ok().map(|entry| entry.declared().spec.version()).unwrap_or_default();
+            if found != *version {
+                let words = |version: &str| if version.is_empty() { "absent".to_owned() } else { version.to_owned() };
+                let (found, version) = (words(&found), words(version));
+                let message = format_args!("delivery {name} is {found}, and {version} was expected: look at it again");
+                return Err(Error::new(Kind::Conflict, message).about("delivery", name));
+            }
+        }
+        Ok(())
     }
 
     async fn plan(&self, pipeline: &Pipeline) -> Result<Plan> {
@@ -298,7 +331,7 @@ impl Deliveries {
         let entry = self.entry(name)?;
         if self.has_open_rebuild(name).await? {
             let words = format_args!("delivery {name} has a rebuild that is not ended; delete it afterwards");
-            return Err(Error::new(crate::error::Kind::FailedPrecondition, words));
+            return Err(Error::new(Kind::FailedPrecondition, words));
         }
         let was_running = entry.wanted.borrow().running;
         entry.wanted.send_modify(|wanted| wanted.running = false);
