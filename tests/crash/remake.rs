@@ -13,20 +13,20 @@ use millrace_tests::{cli, listing, seed, wait};
 use rand::rngs::StdRng;
 use rand::{Rng, seq::IndexedRandom};
 
-/// Where the server dies, and how many times it may come by before.
-const FAILPOINTS: [(&str, u32); 11] = [
-    ("meta.intent.before", 2),
-    ("meta.intent.after", 2),
-    ("meta.checkpoint.before", 2),
-    ("meta.checkpoint.after", 2),
-    ("meta.table.before", 2),
-    ("meta.table.after", 2),
-    ("meta.rebuild.before", 3),
-    ("meta.rebuild.after", 3),
-    ("meta.batch.before", 2),
-    ("meta.batch.after", 2),
-    // At any moment.
-    ("", 0),
+/// Where the server dies, how many times it may come by before, and what it does then.
+const FAILPOINTS: [(&str, u32, &[Step]); 11] = [
+    ("meta.intent.before", 2, &[Step::Replay, Step::Repartition]),
+    ("meta.intent.after", 2, &[Step::Replay, Step::Repartition]),
+    ("meta.checkpoint.before", 1, &[Step::Replay, Step::Repartition]),
+    ("meta.checkpoint.after", 1, &[Step::Replay, Step::Repartition]),
+    ("meta.table.before", 1, &[Step::Replay, Step::Rebuild, Step::Repartition]),
+    ("meta.table.after", 1, &[Step::Replay, Step::Rebuild, Step::Repartition]),
+    ("meta.rebuild.before", 3, &[Step::Rebuild]),
+    ("meta.rebuild.after", 3, &[Step::Rebuild]),
+    ("meta.batch.before", 1, &[Step::Replay, Step::Rebuild]),
+    ("meta.batch.after", 1, &[Step::Replay, Step::Rebuild]),
+    // When it answered, and perhaps is not done with all that follows.
+    ("", 0, &[Step::Replay, Step::Rebuild, Step::Repartition]),
 ];
 /// Crashes on one data folder; then what is left is checked.
 const CRASHES_PER_FOLDER: usize = 11;
@@ -54,11 +54,11 @@ fn what_is_made_anew_over_crashes_is_there_once() {
         reached += one_folder(&plan, &mut generator);
         eprintln!("{crashes} crashes, {reached} where they were told to be");
     }
-    assert!(reached * 3 > runs, "few servers died where they were told to; does this build have failpoints?");
+    assert!(reached * 2 > runs, "few servers died where they were told to; does this build have failpoints?");
 }
 
 /// Gives how many crashes were at their failpoints.
-fn one_folder(plan: &[&(&'static str, u32)], generator: &mut StdRng) -> usize {
+fn one_folder(plan: &[&(&'static str, u32, &[Step])], generator: &mut StdRng) -> usize {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let lake = folder.path().join("lake");
     let settings = ServerSettings::new(&folder.path().join("data"))
@@ -67,13 +67,17 @@ fn one_folder(plan: &[&(&'static str, u32)], generator: &mut StdRng) -> usize {
     let mut server = Server::start(&settings);
     let mut expected = BTreeSet::new();
     let mut reached = 0;
-    for (round, (failpoint, hits)) in (0..).zip(plan) {
+    for (round, (failpoint, hits, steps)) in (0..).zip(plan) {
         // Records of two events are set aside, because nothing splits them.
         apply(&server, folder.path(), "\"newline\"", round);
         let ids = round * 100..round * 100 + 40;
         put(&server, folder.path(), ids.clone());
         expected.extend(ids);
         let _said = cli::millrace(&server, &["delivery", "flush", "events"]).ok();
+        // Not delivered yet: what the first batch under another prefix has.
+        let ids = round * 100 + 40..round * 100 + 48;
+        put(&server, folder.path(), ids.clone());
+        expected.extend(ids);
         apply(&server, folder.path(), "\"newline\", \"split\"", round);
         server.kill();
 
@@ -82,11 +86,11 @@ fn one_folder(plan: &[&(&'static str, u32)], generator: &mut StdRng) -> usize {
             true => settings.clone(),
             false => settings.clone().env("MILLRACE_FAILPOINT", format!("{failpoint}:{at}")),
         };
-        let steps = [Step::Replay, Step::Rebuild, Step::Repartition];
         let step = *steps.choose(generator).expect("there are steps");
         if server.try_restart_with(&armed) {
             // Its answer does not matter: the server may be gone before it.
             run(&server, folder.path(), step, round);
+            eprintln!("{failpoint}:{at} in {step:?}");
             let patience = if failpoint.is_empty() { Duration::ZERO } else { REACH_MAX };
             reached += usize::from(server.dies_before(Instant::now() + patience, |_| false));
         } else {
@@ -156,8 +160,7 @@ fn run(server: &Server, folder: &Path, step: Step, round: i64) {
             vec!["delivery", "flush", "events"]
         }
     };
-    let said = cli::millrace(server, &arguments);
-    eprintln!("{step:?}: {:?}", said.code);
+    let _said = cli::millrace(server, &arguments);
 }
 
 /// By SQL, by a listing of the files and by the delivery's own proof, each event is there once.

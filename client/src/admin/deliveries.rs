@@ -1,5 +1,7 @@
 //! Calls on deliveries and pipeline files.
 
+use std::collections::HashMap;
+
 use millrace_proto::v1::{
     ApplyPipelineRequest, Change, DeleteDeliveryRequest, Delivery, DescribeDeliveryRequest, FlushDeliveryRequest,
     ListDeliveriesRequest, PauseDeliveryRequest, RebuildTableRequest, RebuildTableResponse, ReplayDeliveryRequest,
@@ -15,7 +17,20 @@ impl Admin {
     /// # Errors
     /// `Invalid` names the place in the text that breaks a rule; nothing is changed then.
     pub async fn apply(&self, pipeline_toml: &str) -> Result<Vec<Change>> {
-        self.apply_pipeline(pipeline_toml, false).await
+        self.apply_pipeline(pipeline_toml, false, HashMap::new()).await
+    }
+
+    /// [`Self::apply`], where deliveries have these versions: by name what [`Self::describe_delivery`] tells, or an empty
+    /// one for a delivery that must not exist yet.
+    ///
+    /// # Errors
+    /// `Conflict` where one has another; nothing is changed then.
+    pub async fn apply_expecting(
+        &self,
+        pipeline_toml: &str,
+        versions: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Vec<Change>> {
+        self.apply_pipeline(pipeline_toml, false, versions.into_iter().collect()).await
     }
 
     /// What [`Self::apply`] would change; nothing is changed.
@@ -23,11 +38,16 @@ impl Admin {
     /// # Errors
     /// As [`Self::apply`].
     pub async fn plan(&self, pipeline_toml: &str) -> Result<Vec<Change>> {
-        self.apply_pipeline(pipeline_toml, true).await
+        self.apply_pipeline(pipeline_toml, true, HashMap::new()).await
     }
 
-    async fn apply_pipeline(&self, pipeline_toml: &str, dry_run: bool) -> Result<Vec<Change>> {
-        let request = ApplyPipelineRequest { pipeline_toml: pipeline_toml.to_owned(), dry_run };
+    async fn apply_pipeline(
+        &self,
+        pipeline_toml: &str,
+        dry_run: bool,
+        expected_versions: HashMap<String, String>,
+    ) -> Result<Vec<Change>> {
+        let request = ApplyPipelineRequest { pipeline_toml: pipeline_toml.to_owned(), dry_run, expected_versions };
         Ok(self.deliveries.clone().apply_pipeline(request).await?.into_inner().changes)
     }
 

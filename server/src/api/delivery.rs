@@ -35,8 +35,9 @@ impl DeliveryService for DeliveryHandler {
         request: Request<proto::ApplyPipelineRequest>,
     ) -> Result<Response<proto::ApplyPipelineResponse>, Status> {
         let call = Call::of(&request)?;
-        let proto::ApplyPipelineRequest { pipeline_toml, dry_run } = request.into_inner();
-        let changes = self.deliveries.apply_allowed(&pipeline_toml, dry_run, &|asked| allow(&call, asked)).await?;
+        let proto::ApplyPipelineRequest { pipeline_toml, dry_run, expected_versions } = request.into_inner();
+        let (expected, allow) = (expected_versions.into_iter().collect(), |asked: Asked<'_>| allow(&call, asked));
+        let changes = self.deliveries.apply_allowed(&pipeline_toml, dry_run, &expected, &allow).await?;
         Ok(Response::new(proto::ApplyPipelineResponse { changes: changes.into_iter().map(change).collect() }))
     }
 
@@ -179,6 +180,7 @@ fn delivery(described: Described) -> proto::Delivery {
         name: described.name,
         stream: described.stream,
         spec_toml: described.spec_toml,
+        version: described.version,
         state: state.into(),
         last_error: described.last_error.unwrap_or_default(),
         retries: described.retries,

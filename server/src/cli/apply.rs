@@ -23,6 +23,9 @@ pub(super) struct ApplyArgs {
     /// Say what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Change nothing unless a delivery has this version, as `delivery describe` shows it; `NAME=` where it must not exist yet
+    #[arg(long = "expect", value_name = "NAME=VERSION", value_parser = expectation, conflicts_with = "dry_run")]
+    expected: Vec<(String, String)>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -39,13 +42,24 @@ struct ChangeView<'a> {
 pub(super) async fn run(args: ApplyArgs, endpoint: &Endpoint) -> Result<()> {
     let pipeline = read_text(&args.file)?;
     let admin = endpoint.client()?.admin();
-    let changes = if args.dry_run { admin.plan(&pipeline).await? } else { admin.apply(&pipeline).await? };
+    let changes = if args.dry_run {
+        admin.plan(&pipeline).await?
+    } else {
+        admin.apply_expecting(&pipeline, args.expected).await?
+    };
     let views: Vec<ChangeView> = changes.iter().map(view).collect();
     args.output.write(&views, |views| text(views))?;
     if args.output.output == Format::Table {
         line(summary(&changes, args.dry_run))?;
     }
     Ok(())
+}
+
+fn expectation(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, version)) if !name.is_empty() => Ok((name.to_owned(), version.to_owned())),
+        _ => Err("want NAME=VERSION, or NAME= for a delivery that must not exist yet".to_owned()),
+    }
 }
 
 fn view(change: &Change) -> ChangeView<'_> {

@@ -81,6 +81,7 @@ struct DeliveryView {
     behind: u64,
     shards: Vec<ShardView>,
     totals: TotalsView,
+    version: String,
     spec_toml: String,
 }
 
@@ -178,6 +179,7 @@ impl DeliveryView {
             behind: shards.iter().map(ShardView::behind).sum(),
             shards,
             totals: delivery.totals.unwrap_or_default().into(),
+            version: delivery.version,
             spec_toml: delivery.spec_toml,
         }
     }
@@ -217,6 +219,7 @@ fn described(delivery: &DeliveryView) -> String {
         ("name", delivery.name.clone()),
         ("stream", delivery.stream.clone()),
         ("state", state),
+        ("version", delivery.version.clone()),
         ("next batch", delivery.next_batch.to_string()),
         ("last commit", delivery.last_commit_at.clone()),
         ("behind", format!("{} records", count(delivery.behind))),

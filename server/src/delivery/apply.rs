@@ -20,7 +20,7 @@ use super::entry::Entry;
 use super::pipeline::Pipeline;
 use super::spec::{DeliverySpec, ModeSpec, QuotaSpec, RateSpec, Size, StartSpec, StreamSpec, TableSpec, to_toml};
 use super::{Deliveries, not_found, table_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::streams::{self, StreamMode, StreamName, StreamOptions};
 
 /// What applying did, or would do, to one object.
@@ -125,18 +125,20 @@ impl Deliveries {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] with object, field, value and limit, before anything is changed.
     pub async fn apply(&self, pipeline_toml: &str, dry_run: bool) -> Result<Vec<Change>> {
-        self.apply_allowed(pipeline_toml, dry_run, &|_| Ok(())).await
+        self.apply_allowed(pipeline_toml, dry_run, &BTreeMap::new(), &|_| Ok(())).await
     }
 
-    /// As [`Self::apply`], where `allow` lets each object pass that would be touched or shown. Nothing is changed or told
-    /// before it let all of them.
+    /// As [`Self::apply`], where `allow` lets each object pass that would be touched or shown, and where deliveries have the
+    /// versions that are expected: those that [`Deliveries::describe`] tells, or an empty one for a delivery that must not
+    /// exist yet. Nothing is changed or told before `allow` let all of them.
     ///
     /// # Errors
-    /// As [`Self::apply`], and what `allow` says.
+    /// As [`Self::apply`], what `allow` says, and [`Kind::Conflict`] where a delivery has another version.
     pub async fn apply_allowed(
         &self,
         pipeline_toml: &str,
         dry_run: bool,
+        expected: &BTreeMap<String, String>,
         allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync),
     ) -> Result<Vec<Change>> {
         let pipeline = Pipeline::parse(pipeline_toml)?;
@@ -147,7 +149,7 @@ impl Deliveries {
         for delivery in &pipeline.deliveries {
             delivery.stream.parse::<StreamName>().map_err(|error| delivery.invalid("stream", error))?;
         }
-        self.apply_pipeline(&pipeline, dry_run, allow).await
+        self.apply_pipeline(&pipeline, dry_run, expected, allow).await
     }
 
     /// As [`Deliveries::apply_allowed`], for a part of the server: the streams may be hidden ones.
@@ -160,18 +162,20 @@ impl Deliveries {
         dry_run: bool,
         allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync),
     ) -> Result<Vec<Change>> {
-        self.apply_pipeline(&Pipeline::parse(pipeline_toml)?, dry_run, allow).await
+        self.apply_pipeline(&Pipeline::parse(pipeline_toml)?, dry_run, &BTreeMap::new(), allow).await
     }
 
     async fn apply_pipeline(
         &self,
         pipeline: &Pipeline,
         dry_run: bool,
+        expected: &BTreeMap<String, String>,
         allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync),
     ) -> Result<Vec<Change>> {
         let _turn = self.inner.changes.lock().await;
         let plan = self.plan(pipeline).await?;
         plan.ask(allow)?;
+        self.check_versions(pipeline, expected)?;
         if !dry_run {
             self.carry_out(&plan).await?;
         }
@@ -179,6 +183,24 @@ impl Deliveries {
         let tables = plan.tables.into_iter().map(|(.., change)| change);
         let deliveries = plan.deliveries.into_iter().map(|(_, change)| change);
         Ok(streams.chain(tables).chain(deliveries).collect())
+    }
+
+    fn check_versions(&self, pipeline: &Pipeline, expected: &BTreeMap<String, String>) -> Result<()> {
+        for (name, version) in expected {
+            if !pipeline.deliveries.iter().any(|spec| spec.name == *name) {
+                return Err(Error::invalid(format_args!(
+                    "a version of delivery {name} is expected, which is not declared"
+                )));
+            }
+            let found = self.entry(name).ok().map(|entry| entry.declared().spec.version()).unwrap_or_default();
+            if found != *version {
+                let words = |version: &str| if version.is_empty() { "absent".to_owned() } else { version.to_owned() };
+                let (found, version) = (words(&found), words(version));
+                let message = format_args!("delivery {name} is {found}, and {version} was expected: look at it again");
+                return Err(Error::new(Kind::Conflict, message).about("delivery", name));
+            }
+        }
+        Ok(())
     }
 
     async fn plan(&self, pipeline: &Pipeline) -> Result<Plan> {
@@ -392,7 +414,7 @@ impl Deliveries {
         let entry = self.entry(name)?;
         if self.has_open_rebuild(name).await? {
             let words = format_args!("delivery {name} has a rebuild that is not ended; delete it afterwards");
-            return Err(Error::new(crate::error::Kind::FailedPrecondition, words));
+            return Err(Error::new(Kind::FailedPrecondition, words));
         }
         let was_running = entry.wanted.borrow().running;
         entry.wanted.send_modify(|wanted| wanted.running = false);

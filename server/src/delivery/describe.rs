@@ -29,6 +29,8 @@ pub struct Described {
     pub stream: String,
     /// Its normalised declaration.
     pub spec_toml: String,
+    /// Which declaration it is: another one for each that differs.
+    pub version: String,
     /// What it does.
     pub state: State,
     /// Why it is retrying.
@@ -111,6 +113,7 @@ impl Deliveries {
             name: entry.name.clone(),
             stream: declared.spec.stream.clone(),
             spec_toml: declared.spec.to_toml(),
+            version: declared.spec.version(),
             state: entry.state(&progress),
             last_error: failure.map(|failure| failure.message.clone()),
             retries: failure.map_or(0, |failure| failure.attempts),

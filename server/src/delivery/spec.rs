@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use md5::{Digest, Md5};
 use millrace_storage::lake::prefix::{DEFAULT_PREFIX, PREFIX_BYTES_MAX};
 use millrace_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -463,6 +464,13 @@ impl DeliverySpec {
     #[must_use]
     pub fn to_toml(&self) -> String {
         to_toml(self)
+    }
+
+    /// Which declaration it is: another one for each that differs.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let hash = Md5::digest(self.to_toml().as_bytes());
+        hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The table's name, for `parquet`.

@@ -106,3 +106,29 @@ async fn a_proof_names_the_file_that_is_gone_or_cut() {
         assert!(faults.contains(object.as_ref()) || faults.contains(name), "{object} is not in {faults}");
     }
 }
+
+/// Two who change a delivery at once: the second learns that it looked at what is no more.
+#[tokio::test]
+async fn a_change_of_what_was_not_looked_at_is_refused() {
+    use std::collections::BTreeMap;
+    let site = Site::memory();
+    let process = site.start().await;
+    let expect = |version: &str| BTreeMap::from([("d".to_owned(), version.to_owned())]);
+    let apply = async |toml: &str, version: &str| {
+        process.deliveries.apply_allowed(toml, false, &expect(version), &|_| Ok(())).await
+    };
+    assert_eq!(apply(PIPELINE, "0123").await.unwrap_err().kind(), &Kind::Conflict, "it is absent");
+    apply(PIPELINE, "").await.unwrap();
+    assert_eq!(apply(PIPELINE, "").await.unwrap_err().kind(), &Kind::Conflict, "it is there");
+    let first = process.deliveries.describe("d").await.unwrap().version;
+    let changed = PIPELINE.replace("900s", "800s");
+    apply(&changed, &first).await.unwrap();
+    let second = process.deliveries.describe("d").await.unwrap().version;
+    assert_ne!(first, second);
+    let error = apply(PIPELINE, &first).await.unwrap_err();
+    assert!(error.to_string().contains(&first) && error.to_string().contains(&second), "{error}");
+    assert_eq!(process.deliveries.describe("d").await.unwrap().version, second, "nothing was changed");
+    let unknown = BTreeMap::from([("other".to_owned(), String::new())]);
+    let error = process.deliveries.apply_allowed(PIPELINE, false, &unknown, &|_| Ok(())).await.unwrap_err();
+    assert_eq!(error.kind(), &Kind::Invalid);
+}
