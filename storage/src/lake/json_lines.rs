@@ -166,6 +166,9 @@ fn encode(compression: LinesCompression, rows: &[Row], places: &[u32]) -> io::Re
     encoder.finish().map(Bytes::from)
 }
 
+/// What a row's prefix depends on: its time, as far as the prefix tells it, and its keys.
+type DependsOn = (i64, Option<Arc<[String]>>);
+
 /// Rows, which of them each prefix has, and those that are no lines.
 struct Sorted {
     rows: Vec<Row>,
@@ -180,7 +183,7 @@ impl Sorted {
         let mut by_place: Vec<(String, Vec<u32>)> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         // Most rows share all that their prefix depends on with others; only the first of them evaluates it.
-        let mut known: HashMap<(i64, Option<Arc<[String]>>), usize> = HashMap::new();
+        let mut known: HashMap<DependsOn, usize> = HashMap::new();
         let resolution_millis = settings.prefix.resolution_millis();
         for row in rows {
             let time = match check(&row, &settings.time) {

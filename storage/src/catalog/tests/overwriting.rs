@@ -53,11 +53,11 @@ async fn named_files_are_replaced_and_others_stay() {
         catalog.append(&name(), batch("d", 4)).await.unwrap();
         let table = catalog.overwrite(&name(), overwrite(&["new", "d-extra"], &[])).await.unwrap();
         let expected = ["d-000000000000-000", "d-000000000002-000", "d-000000000004-000"].map(url);
-        assert_eq!(urls(&*catalog.files(&table).await.unwrap()), expected);
+        assert_eq!(urls(&catalog.files(&table).await.unwrap()), expected);
         assert_eq!(snapshots(&table).unwrap()[6].total_rows, Some(30));
         let reloaded = Catalog::new(Arc::clone(&catalog.meta), catalog.store.clone());
         let table = reloaded.load(&name()).await.unwrap();
-        assert_eq!(urls(&*reloaded.files(&table).await.unwrap()), expected, "as another process reads it");
+        assert_eq!(urls(&reloaded.files(&table).await.unwrap()), expected, "as another process reads it");
     }
 }
 
