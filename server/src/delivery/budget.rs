@@ -163,6 +163,11 @@ impl Drop for Member {
 }
 
 impl Reservation {
+    /// Memory held now, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.permit.as_ref().map_or(0, |permit| permit.num_permits() as u64 * PAGE_BYTES)
+    }
+
     /// Gives back what is more than `bytes`, or takes what is missing if it is free. What is not free is held nevertheless:
     /// it exists already, and is at most one chunk.
     pub(crate) fn resize(&mut self, bytes: u64) {

@@ -13,6 +13,7 @@ use millrace_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
+use super::settings::MEMORY_BYTES_MIN;
 use crate::error::{Error, Result};
 use crate::streams::OverQuota;
 use crate::transform::TransformSpec;
@@ -282,6 +283,10 @@ pub struct DeliverySpec {
     /// A batch is written when its first record is so old. 0 s to 900 s, default 60 s.
     #[serde(default = "buffer_interval", with = "humantime_serde")]
     pub buffer_interval: Duration,
+    /// The most memory that its records may take, converted and not yet committed, within the memory of all deliveries: at
+    /// half of it a batch is cut, and while one is written the next one takes no more than the other half. At least 16 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<Size>,
     /// `snappy` (the default), `zstd`, `gzip`, `lz4` or `none` for `parquet`; `none` (the default), `gzip`, `zstd` or `snappy` for
     /// `json_lines`; `none` (the default), `gzip`, `xerial_snappy` or `hadoop_snappy` for `raw`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -502,6 +507,9 @@ impl DeliverySpec {
             Format::Raw => self.normalise_raw()?,
         }
         self.normalise_backup()?;
+        if let Some(memory) = self.memory_max.filter(|memory| memory.as_u64() < MEMORY_BYTES_MIN.as_u64()) {
+            return Err(self.invalid("memory_max", format_args!("{memory} is less than {MEMORY_BYTES_MIN}")));
+        }
         if !(1..=PARTITIONS_MAX).contains(&self.partitions_max()) {
             let words = format_args!("{} is outside 1 to {PARTITIONS_MAX}", self.partitions_max());
             return Err(self.invalid("partitions_max", words));

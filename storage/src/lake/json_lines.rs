@@ -166,6 +166,9 @@ fn encode(compression: LinesCompression, rows: &[Row], places: &[u32]) -> io::Re
     encoder.finish().map(Bytes::from)
 }
 
+/// What a row's prefix depends on: its time, as far as the prefix tells it, and its keys.
+type DependsOn = (i64, Option<Arc<[String]>>);
+
 /// Rows, which of them each prefix has, and those that are no lines.
 struct Sorted {
     rows: Vec<Row>,

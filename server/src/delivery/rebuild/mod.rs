@@ -109,7 +109,7 @@ impl Deliveries {
         let key = RebuildKey { delivery: name.clone() };
         let before = keys::get(&*self.parts().meta, &key).await?;
         if let Some(before) = &before
-            && before.value.state() != RebuildState::Done
+            && before.value.state() == RebuildState::Open
         {
             self.finish(&entry, before.clone()).await?;
         }
@@ -125,6 +125,8 @@ impl Deliveries {
             from_ms: request.from.map(|from| from.0),
             to_ms: request.to.map(|to| to.0),
             begun_at_ms: Timestamp::now().as_millis(),
+            // Those of the last one that are not removed yet stay on the list.
+            replaced: before.as_ref().map(|before| before.value.replaced.clone()).unwrap_or_default(),
             ..RebuildValue::default()
         };
         let conditions = vec![keys::as_found(&key, before.as_ref())];
@@ -204,7 +206,8 @@ impl Deliveries {
                 Ok(done) => done,
                 // What can never succeed must not hold up replays.
                 Err(error) if error.kind() != &Kind::Unavailable => {
-                    self.give_up(entry, &key, &stored).await?;
+                    let given_up = self.give_up(entry, &key, &stored).await?;
+                    self.remove_later(entry, key, given_up);
                     return Err(error);
                 }
                 Err(error) => return Err(error),
@@ -214,13 +217,20 @@ impl Deliveries {
         Ok(rebuilt)
     }
 
-    async fn give_up(&self, entry: &Entry, key: &RebuildKey, stored: &Stored<RebuildValue>) -> Result<()> {
+    async fn give_up(
+        &self,
+        entry: &Entry,
+        key: &RebuildKey,
+        stored: &Stored<RebuildValue>,
+    ) -> Result<Stored<RebuildValue>> {
         if let Some(table) = &entry.declared().table {
             write::remove_made(self.parts(), &entry.declared(), table, stored.value.number).await?;
         }
-        let value = RebuildValue { state: RebuildState::Done.into(), ..stored.value.clone() };
+        // What an earlier one replaced is still to be removed.
+        let value = RebuildValue { state: RebuildState::Swapped.into(), ..stored.value.clone() };
         let writes = vec![keys::put(key, &value)];
-        Ok(self.parts().meta.commit(vec![keys::unchanged(key, stored)], writes).await?)
+        self.parts().meta.commit(vec![keys::unchanged(key, stored)], writes).await?;
+        Ok(keys::stored(key, value))
     }
 
     async fn write_and_swap(
@@ -300,7 +310,7 @@ impl Deliveries {
             RebuildValue {
                 state: RebuildState::Swapped.into(),
                 swapped_at_ms: Timestamp::now().as_millis(),
-                replaced: plan.files.iter().cloned().collect(),
+                replaced: stored.value.replaced.iter().chain(&plan.files).cloned().collect(),
                 ..stored.value.clone()
             },
         );

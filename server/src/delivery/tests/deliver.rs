@@ -218,3 +218,25 @@ async fn flush(process: &Process, name: &str, rows: u64) {
     assert_eq!(described.totals.rows, rows, "{name}");
     assert_eq!(process.deliveries.verify(name).await.unwrap().faults, Vec::<String>::new());
 }
+
+/// What one delivery may hold is a part of what all may: its batches are cut by it, without being asked.
+#[tokio::test]
+async fn a_delivery_keeps_to_its_own_memory() {
+    let site = Site::memory();
+    let process = site.start().await;
+    let pipeline = format!("{}memory_max = \"16MiB\"\nbuffer_size = \"128MiB\"\n", super::site::PIPELINE);
+    process.deliveries.apply(&pipeline, false).await.unwrap();
+    let filler = "x".repeat(100_000);
+    for id in 0..300 {
+        let data = format!("{{\"id\":{id},\"at\":\"2013-01-01T10:00:00Z\",\"filler\":\"{filler}\"}}");
+        process.append(0, vec![data]).await;
+    }
+    let mut progress = process.deliveries.entry("d").unwrap().progress.clone();
+    let progress = progress.wait_for(|progress| progress.totals.rows >= 150).await.unwrap().clone();
+    let rows_of_a_batch = progress.totals.rows / (progress.next_batch - 1);
+    assert!((40..=130).contains(&rows_of_a_batch), "{rows_of_a_batch} rows of 100 kB in a batch of 8 MiB");
+    process.deliveries.flush("d").await.unwrap();
+    process.check_exactly_once(&site, (0..300).collect(), 0).await;
+    let error = process.deliveries.apply(&pipeline.replace("16MiB", "15MiB"), false).await.unwrap_err().to_string();
+    assert!(error.contains("memory_max") && error.contains("15MiB"), "{error}");
+}

@@ -6,8 +6,8 @@ use millrace_storage::log::{Offset, ShardId, ShardKey};
 use millrace_storage::time::Timestamp;
 
 use super::faults::Fault;
-use super::site::{PIPELINE, Process, Site, event};
-use crate::delivery::{RebuildRequest, Rebuilt};
+use super::site::{PIPELINE, Process, Site, event, settings};
+use crate::delivery::{DeliverySettings, RebuildRequest, Rebuilt};
 use crate::error::Kind;
 
 /// Without `split`, a record of two events is set aside.
@@ -192,7 +192,7 @@ async fn what_the_log_lost_comes_from_the_backup_or_is_refused() {
         assert_eq!(error.kind(), &Kind::FailedPrecondition);
         assert!(error.to_string().contains("batch 1") && error.to_string().contains("backup"), "{error}");
         check(&process, &site, before).await;
-        assert!(!process.deliveries.has_open_rebuild("d").await.unwrap(), "it holds up nothing");
+        assert_eq!(process.deliveries.replay("d").await.unwrap().rows, 0, "it holds up nothing");
     }
 }
 
@@ -216,4 +216,24 @@ async fn a_rebuild_needs_a_table_and_one_delivery() {
         let error = crate::delivery::parse_transforms(&[step.to_owned()]).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+}
+
+/// A second rebuild came before the files that the first one replaced were removed, and forgot them: whoever lists the folder
+/// saw their rows for ever.
+#[tokio::test]
+async fn a_rebuild_right_after_another_leaves_no_file_behind() {
+    let site = Site::memory();
+    let kept = DeliverySettings { replaced_files_kept: Duration::from_secs(3_600), ..settings() };
+    let process = site.start_with(kept).await;
+    let (mut rows, split) = unsplit(&process).await;
+    process.deliveries.apply(PIPELINE, false).await.unwrap();
+    rebuild(&process, all()).await;
+    rebuild(&process, all()).await;
+    rows.extend(split);
+    rows.sort_unstable();
+    assert_eq!(process.table_ids(&site).await, rows);
+    assert!(site.listed_ids("default/t/data").await.len() > rows.len(), "readers of old snapshots have their time");
+    process.deliveries.close().await;
+    let process = site.start().await;
+    check(&process, &site, rows).await;
 }

@@ -272,6 +272,8 @@ impl Drop for Session {
 struct Buffer {
     chunks: Vec<Arc<Chunk>>,
     bytes_in: u64,
+    /// The memory that they take.
+    memory_bytes: u64,
     /// What its files will be.
     partitions: PartitionSet,
     /// When the first of its records was seen.
@@ -461,7 +463,14 @@ impl Session {
 
     /// Whether more may be read for the next batch.
     fn has_room(&self) -> bool {
-        self.buffer.bytes_in < self.declared.spec.buffer_size.as_u64() && !self.has_many_partitions()
+        let is_full = self.buffer.bytes_in >= self.declared.spec.buffer_size.as_u64();
+        !is_full && !self.has_many_partitions() && !self.has_much_memory()
+    }
+
+    /// Whether the next batch holds what the delivery may, with as much left for the one that is written.
+    fn has_much_memory(&self) -> bool {
+        let share = self.declared.spec.memory_max.map(|memory| memory.as_u64() / 2);
+        share.is_some_and(|share| self.buffer.memory_bytes >= share)
     }
 
     /// Whether the next batch would be too many files with more records.
@@ -534,6 +543,7 @@ impl Session {
         shard.done(&chunk);
         self.watch(done.shard, Instant::now());
         self.buffer.bytes_in += chunk.totals.bytes_in;
+        self.buffer.memory_bytes += chunk.reservation.bytes();
         self.buffer.partitions.extend(&chunk.partitions);
         self.buffer.chunks.push(Arc::clone(&chunk));
         self.buffer.schema = self.converting.as_ref().and_then(Converting::schema);
@@ -572,7 +582,11 @@ impl Session {
         let spec = &self.declared.spec;
         let aged = self.buffer.since.is_some_and(|since| now >= since + spec.buffer_interval);
         let full = self.buffer.bytes_in >= spec.buffer_size.as_u64();
-        full || aged || self.has_many_partitions() || self.member.is_pressed() || self.is_to_be_flushed(&aims.flush)
+        full || aged
+            || self.has_many_partitions()
+            || self.has_much_memory()
+            || self.member.is_pressed()
+            || self.is_to_be_flushed(&aims.flush)
     }
 
     /// Whether the next batch is the last one that a flush waits for.
