@@ -176,9 +176,6 @@ struct Sorted {
     set_aside: Vec<SetAside>,
 }
 
-/// What a row's prefix depends on: its time, as exactly as the prefix tells it, and its partition keys.
-type DependsOn = (i64, Option<Arc<[String]>>);
-
 impl Sorted {
     fn new(settings: &JsonLinesSettings, rows: Vec<Row>) -> Self {
         let mut sorted =

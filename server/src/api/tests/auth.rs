@@ -267,8 +267,11 @@ async fn grants_end_at_their_names() {
         let pipeline_toml = PIPELINE.split_once("[[delivery]]").unwrap().1.replacen("theirs", "mine-d", 1);
         let pipeline_toml = pipeline_toml.replace("stream = \"theirs\"", &format!("stream = \"{stream}\""));
         let pipeline_toml = pipeline_toml.replace("table = \"theirs\"", &format!("table = \"{table}\""));
-        let request =
-            v1::ApplyPipelineRequest { pipeline_toml: format!("[[delivery]]{pipeline_toml}"), dry_run: false };
+        let request = v1::ApplyPipelineRequest {
+            pipeline_toml: format!("[[delivery]]{pipeline_toml}"),
+            dry_run: false,
+            ..v1::ApplyPipelineRequest::default()
+        };
         denied(&request.pipeline_toml.clone(), deliveries.apply_pipeline(request).await.map(drop));
     }
     closed.world.close().await;
@@ -280,7 +283,7 @@ async fn a_query_reads_the_tables_that_its_caller_may() {
     let root = closed.wire(&closed.root).await;
     let apply = |name: &str| {
         let pipeline_toml = PIPELINE.replace("theirs", name);
-        v1::ApplyPipelineRequest { pipeline_toml, dry_run: false }
+        v1::ApplyPipelineRequest { pipeline_toml, dry_run: false, ..v1::ApplyPipelineRequest::default() }
     };
     for name in ["mine", "theirs"] {
         DeliveryServiceClient::new(root.clone()).apply_pipeline(apply(name)).await.unwrap();
@@ -317,7 +320,7 @@ async fn names_that_may_not_be_queried_are_not_listed() {
     let root = closed.wire(&closed.root).await;
     for name in ["mine", "theirs"] {
         let pipeline_toml = PIPELINE.replace("theirs", name);
-        let apply = v1::ApplyPipelineRequest { pipeline_toml, dry_run: false };
+        let apply = v1::ApplyPipelineRequest { pipeline_toml, dry_run: false, ..v1::ApplyPipelineRequest::default() };
         DeliveryServiceClient::new(root.clone()).apply_pipeline(apply).await.unwrap();
     }
     let token = closed.principal("analyst", &[("query", "table/default.mine")]).await;
