@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::site::{Site, call_target};
 
 /// 32 zero bytes in base64.
-const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const LINES: usize = 2_000;
 const TABLES: &str = r#"
     [[table]]
@@ -47,7 +47,7 @@ fn every_firehose_operation_is_called_by_boto3() {
     ]);
     let tables = site.folder().join("tables.toml");
     std::fs::write(&tables, TABLES).expect("the folder takes files");
-    let _said = cli::millrace(&site.server, &["apply", text(&tables)]).ok();
+    let _said = cli::millrace(&site.server, &["apply", "-f", text(&tables)]).ok();
     let file = site.folder().join("flights.jsonl");
     let lines: Vec<String> = flights::lines().take(LINES).collect();
     std::fs::write(&file, lines.join("\n")).expect("the folder takes files");

@@ -294,7 +294,7 @@ def refused(firehose):
         ("AmazonopensearchserviceDestinationConfiguration", "OpenSearch"),
         ("AmazonOpenSearchServerlessDestinationConfiguration", "OpenSearch"),
     ):
-        fails("InvalidArgumentException", create_one, words, **{kind: {"RoleARN": ROLE}}, **named)
+        fails("InvalidArgumentException", create_one, words, **{kind: {}}, **named)
     fails("InvalidArgumentException", create_one, "ZIP", S3DestinationConfiguration=s3(CompressionFormat="ZIP"), **named)
     escaping = s3(Prefix="../../../etc/")
     fails("InvalidArgumentException", create_one, "prefix", S3DestinationConfiguration=escaping, **named)

@@ -18,6 +18,9 @@ use crate::transform::Grant;
 
 /// The most bytes that a module may write to its standard error; the end of them is told where it fails.
 const STDERR_BYTES_MAX: usize = 64 << 10;
+/// How much of the end of a module's standard error is told where it fails.
+const LAST_LINES: usize = 4;
+const LAST_CHARS_MAX: usize = 600;
 /// The most bytes of one request for random numbers, which are made outside of what fuel counts.
 const RANDOM_BYTES_MAX: u64 = 4 << 10;
 /// The most resources, such as streams, that a module may hold at a time.
@@ -78,12 +81,17 @@ impl Guest {
         Ok(store)
     }
 
-    /// The last line that the module wrote to its standard error.
+    /// The last lines that the module wrote to its standard error, as one.
+    ///
+    /// A language's runtime may tell of its own end after what the program said, so that one line would not do.
     pub(super) fn last_words(&self) -> Option<String> {
         let written = self.stderr.contents();
         let text = String::from_utf8_lossy(&written);
-        let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
-        Some(last.trim().chars().take(300).collect())
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("RUST_BACKTRACE"));
+        let mut last: Vec<&str> = lines.rev().take(LAST_LINES).collect();
+        last.reverse();
+        let words: String = last.join("; ").chars().take(LAST_CHARS_MAX).collect();
+        (!words.is_empty()).then_some(words)
     }
 }
 
