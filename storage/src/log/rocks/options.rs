@@ -1,6 +1,11 @@
 //! How RocksDB is set up: blocks go to the write-ahead log and once to a blob file, and compaction moves keys alone.
 
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, Options};
+use rustix::fs::OFlags;
 
 use super::LogSettings;
 
@@ -43,6 +48,9 @@ pub(super) fn database(settings: &LogSettings) -> Options {
     options.set_max_total_wal_size(4 * settings.write_buffer_bytes as u64);
     // Blob files reach the disk as they are written, so that the sync at their end does not hold up the next group's.
     options.set_bytes_per_sync(1 << 20);
+    // Each block is written a second time, to its blob file. Past the page cache that costs no copy, and pushes nothing out
+    // that readers want: it doubles the rate of ingest where the processors are the limit.
+    options.set_use_direct_io_for_flush_and_compaction(takes_direct_io(&settings.path));
     // One thread writes.
     options.set_allow_concurrent_memtable_write(false);
     options.set_enable_write_thread_adaptive_yield(false);
@@ -52,6 +60,18 @@ pub(super) fn database(settings: &LogSettings) -> Options {
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options
+}
+
+/// Whether the folder's file system lets files be written past the page cache; not all do.
+fn takes_direct_io(folder: &Path) -> bool {
+    let probe = folder.join("direct-io");
+    let flags = OFlags::DIRECT.bits().cast_signed();
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(&probe);
+    if opened.is_ok() {
+        // What is left of it is empty, and RocksDB leaves files alone that are not its own.
+        drop(fs::remove_file(&probe));
+    }
+    opened.is_ok()
 }
 
 pub(super) fn column_families(settings: &LogSettings) -> Vec<ColumnFamilyDescriptor> {
