@@ -62,7 +62,8 @@ fn normal(value: &Value) -> Value {
         }
         Value::Array(elements) => Value::Array(elements.iter().map(normal).collect()),
         Value::Number(number) => match number.as_f64() {
-            Some(double) if number.is_f64() && double.fract() == 0.0 && double.abs() <= 9e15 => {
+            // Larger ones need not be whole numbers of a long, and stay as they are.
+            Some(double) if number.is_f64() && double.fract() == 0.0 && double.abs() < 9e18 => {
                 Value::from(double as i64)
             }
             _ => value.clone(),
