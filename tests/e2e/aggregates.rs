@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use millrace_client::{Client, Position, ProducerSettings, PutRecord};
 use millrace_tests::pipeline::Pipeline;
+use millrace_tests::site::{Site, text};
 use millrace_tests::{cli, wait};
-
-use crate::site::{Site, text};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const RECORDS: u64 = 5_000;

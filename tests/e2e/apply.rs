@@ -1,8 +1,7 @@
 //! Applying a pipeline: idempotent, with a diff where it changes something, and refused with a place where it is wrong.
 
 use millrace_tests::pipeline::Pipeline;
-
-use crate::site::{Site, text};
+use millrace_tests::site::{Site, text};
 
 #[test]
 fn a_second_apply_changes_nothing_and_says_so() {

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use millrace_tests::cli::{self, Said};
 use millrace_tests::server::ServerSettings;
+use millrace_tests::site::{Site, text};
 use serde_json::Value;
-
-use crate::site::{Site, text};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -40,6 +39,7 @@ fn from_the_first_principal_to_a_denied_one() {
     let said = site.run(&["stream", "list"]).failed();
     assert!(said.stderr.contains("no principal exists yet"), "{}", said.stderr);
     let root = token(&create(&site, "", &["root"]));
+    assert_eq!(site.run(&["health"]).ok().stdout.trim(), "serving", "a health check needs no token");
     let said = site.run(&["principal", "create", "thief"]).failed();
     assert!(said.stderr.contains("no credentials") && said.stderr.contains("MILLRACE_TOKEN"), "{}", said.stderr);
     let _said = run(&site, &root, &["stream", "create", "billing-1"]).ok();
@@ -67,6 +67,8 @@ fn from_the_first_principal_to_a_denied_one() {
     assert!(!described.stdout.contains(&secret) && described.stdout.contains("stream/billing-*"));
 
     site.server.kill();
+    let said = site.run(&["health"]).failed();
+    assert!(said.stderr.contains("no connection to the server"), "{}", said.stderr);
     site.server.restart();
     let _said = run(&site, &billing, &["stream", "describe", "billing-1"]).ok();
     let _said = run(&site, &root, &["principal", "disable", "billing"]).ok();

@@ -9,9 +9,8 @@ use millrace_tests::listing;
 use millrace_tests::pipeline::Pipeline;
 use millrace_tests::s3::{self, S3Server};
 use millrace_tests::server::{Server, ServerSettings};
+use millrace_tests::site::{Site, text};
 use millrace_tests::wait;
-
-use crate::site::{Site, text};
 
 fn lines(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
     range.map(|id| format!("{{\"id\":{id},\"name\":\"n{id}\"}}"))

@@ -9,9 +9,8 @@ use millrace_tests::cli;
 use millrace_tests::grpc;
 use millrace_tests::listing;
 use millrace_tests::pipeline::Pipeline;
+use millrace_tests::site::Site;
 use serde_json::Value;
-
-use crate::site::Site;
 
 /// What is put, and how many rows and set-aside records it becomes.
 struct Case {

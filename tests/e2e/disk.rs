@@ -12,11 +12,10 @@ use millrace_tests::grpc;
 use millrace_tests::listing;
 use millrace_tests::pipeline::Pipeline;
 use millrace_tests::server::{Server, ServerSettings};
+use millrace_tests::site::{Site, text};
 use rand::RngCore;
 use tonic::Status;
 use tonic::transport::Channel;
-
-use crate::site::{Site, text};
 
 /// A file system of its own in memory, for a full disk. Needs root.
 struct SmallDisk {

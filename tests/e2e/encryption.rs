@@ -6,9 +6,8 @@ use millrace_tests::cli;
 use millrace_tests::pipeline::Pipeline;
 use millrace_tests::s3::S3Server;
 use millrace_tests::server::ServerSettings;
+use millrace_tests::site::{Site, text};
 use serde_json::Value;
-
-use crate::site::{Site, text};
 
 const ONE: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const TWO: &str = "fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0101112131415161718191a1b1c1d1e1f";

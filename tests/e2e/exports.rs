@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use millrace_tests::listing;
+use millrace_tests::site::{Site, text};
 use serde_json::Value;
-
-use crate::site::{Site, text};
 
 const PIPELINE: &str = r#"
 [[stream]]

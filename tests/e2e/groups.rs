@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use millrace_proto::v1::group_service_client::GroupServiceClient;
 use millrace_proto::v1::{CheckpointRequest, GroupOffset, HeartbeatRequest, JoinGroupRequest, Lease};
 use millrace_tests::server::{program, signal};
+use millrace_tests::site::Site;
 use millrace_tests::{grpc, wait};
 use serde_json::Value;
 use tonic::Code;
 use tonic::transport::Channel;
-
-use crate::site::Site;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const LEASE_TTL: Duration = Duration::from_secs(2);

@@ -6,9 +6,8 @@ use std::time::Duration;
 use millrace_tests::cli;
 use millrace_tests::pipeline::Pipeline;
 use millrace_tests::server::program;
+use millrace_tests::site::{Site, text};
 use millrace_tests::wait;
-
-use crate::site::{Site, text};
 
 const LINES: u32 = 6000;
 

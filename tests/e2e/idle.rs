@@ -1,10 +1,9 @@
 //! Connections that stay open between requests, as SDKs keep them, are cheap.
 
+use millrace_tests::site::Site;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
-
-use crate::site::Site;
 
 const CONNECTIONS: usize = 2_000;
 const BYTES_MAX: u64 = 60_000_000;

@@ -2,8 +2,7 @@
 
 use millrace_tests::cli;
 use millrace_tests::pipeline::Pipeline;
-
-use crate::site::Site;
+use millrace_tests::site::Site;
 
 #[test]
 fn a_server_answers_health_readiness_and_metrics() {
@@ -46,8 +45,13 @@ fn a_wrong_setting_is_refused_by_name() {
     let config = folder.path().join("millrace.toml");
     std::fs::write(&config, "no_such_setting = 1\n").expect("the file can be written");
     let data = folder.path().join("data");
-    let said =
-        cli::millrace_alone(&["serve", "--data-dir", crate::site::text(&data), "--config", crate::site::text(&config)]);
+    let said = cli::millrace_alone(&[
+        "serve",
+        "--data-dir",
+        millrace_tests::site::text(&data),
+        "--config",
+        millrace_tests::site::text(&config),
+    ]);
     assert!(said.clone().failed().stderr.contains("no_such_setting"), "{said:?}");
 }
 

@@ -4,10 +4,9 @@ use millrace_proto::v1::put_error::Kind;
 use millrace_proto::v1::put_result::Result as Fate;
 use millrace_proto::v1::{CreateStreamRequest, PutRecord, PutRequest, PutResponse};
 use millrace_tests::grpc;
+use millrace_tests::site::Site;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
-
-use crate::site::Site;
 
 const MIB: usize = 1 << 20;
 const HOUR_MS: u64 = 3_600_000;

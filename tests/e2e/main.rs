@@ -1,6 +1,5 @@
 //! End-to-end suite: the program as a user meets it, from a put to an answer, and what it says to bad input.
 
-mod site;
 mod lifecycle;
 mod apply;
 mod limits;

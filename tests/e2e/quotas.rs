@@ -7,10 +7,9 @@ use millrace_proto::v1::put_error::Kind;
 use millrace_proto::v1::put_result::Result as Fate;
 use millrace_tests::grpc;
 use millrace_tests::pipeline::Pipeline;
+use millrace_tests::site::{Site, text};
 use millrace_tests::wait;
 use serde_json::Value;
-
-use crate::site::{Site, text};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -8,11 +8,10 @@ use std::time::Duration;
 use millrace_client::{Client, Position, PutRecord};
 use millrace_tests::cli::{sql, sql_number};
 use millrace_tests::pipeline::Pipeline;
+use millrace_tests::site::Site;
 use millrace_tests::wait;
 use serde_json::Value;
 use tokio::sync::watch;
-
-use crate::site::Site;
 
 const KEYS: i64 = 40;
 /// Sent before the producer waits for them to be durable.

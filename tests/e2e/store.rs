@@ -8,10 +8,9 @@ use millrace_tests::listing;
 use millrace_tests::pipeline::Pipeline;
 use millrace_tests::s3::{Minio, S3Server};
 use millrace_tests::server::{ServerSettings, program};
+use millrace_tests::site::Site;
 use millrace_tests::wait;
 use serde_json::Value;
-
-use crate::site::Site;
 
 /// The client of the store retries on its own before it gives a failure to delivery.
 const DEADLINE: Duration = Duration::from_secs(120);

@@ -5,10 +5,9 @@ use std::time::Duration;
 use millrace_proto::v1::position::{Latest, Position as At, TrimHorizon};
 use millrace_proto::v1::{CreateStreamRequest, Position, SubscribeRequest, SubscribeResponse};
 use millrace_tests::grpc;
+use millrace_tests::site::Site;
 use tonic::Streaming;
 use tonic::transport::Channel;
-
-use crate::site::Site;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -6,10 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use millrace_tests::server::{program, signal};
+use millrace_tests::site::{Site, text};
 use millrace_tests::wait;
 use serde_json::Value;
-
-use crate::site::{Site, text};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const LINES: u32 = 20_000;

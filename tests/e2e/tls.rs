@@ -7,9 +7,8 @@ use std::time::Duration;
 use millrace_client::proto::CreateStreamRequest;
 use millrace_client::{Client, ConnectionSettings, Position};
 use millrace_tests::server::{ServerSettings, signal};
+use millrace_tests::site::{Site, text};
 use millrace_tests::{cli, wait};
-
-use crate::site::{Site, text};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -3,17 +3,17 @@
 use millrace_tests::pipeline::Pipeline;
 use serde_json::json;
 
-use crate::site::Site;
+use crate::site;
 
 #[test]
 fn new_fields_become_columns_and_old_rows_have_none() {
-    let site = Site::start(&Pipeline::new("events"));
-    site.put("events", &[r#"{"id":1}"#]);
+    let site = site::with_pipeline(&Pipeline::new("events"));
+    let _said = site.put_lines("events", [r#"{"id":1}"#]);
     site.flush("events");
-    site.put("events", &[r#"{"id":2,"name":"two","place":{"city":"Rome"}}"#]);
+    let _said = site.put_lines("events", [r#"{"id":2,"name":"two","place":{"city":"Rome"}}"#]);
     assert_eq!(site.number("select count(name) from events"), 1, "an undelivered column is queried");
     site.flush("events");
-    site.put("events", &[r#"{"id":3,"place":{"city":"Oslo","zip":7}}"#]);
+    let _said = site.put_lines("events", [r#"{"id":3,"place":{"city":"Oslo","zip":7}}"#]);
     site.flush("events");
     let rows = site.sql("select id, name, place['city'] as city, place['zip'] as zip from events order by id");
     let wanted =
@@ -33,10 +33,10 @@ fn new_fields_become_columns_and_old_rows_have_none() {
 
 #[test]
 fn whole_numbers_widen_to_fractions() {
-    let site = Site::start(&Pipeline::new("events"));
-    site.put("events", &[r#"{"id":1,"n":1}"#]);
+    let site = site::with_pipeline(&Pipeline::new("events"));
+    let _said = site.put_lines("events", [r#"{"id":1,"n":1}"#]);
     site.flush("events");
-    site.put("events", &[r#"{"id":2,"n":1.5}"#]);
+    let _said = site.put_lines("events", [r#"{"id":2,"n":1.5}"#]);
     site.flush("events");
     // A long cannot become a double in Iceberg, so the value may be rescued; it must not be lost or rounded.
     let rows = site.sql("select id, n, _rescued from events order by id");
@@ -57,10 +57,10 @@ fn declared(schema_policy: &'static str) -> Pipeline {
 
 #[test]
 fn a_conflict_is_rescued_not_lost() {
-    let site = Site::start(&declared("rescue"));
-    site.put("events", &[r#"{"id":1,"n":1}"#]);
+    let site = site::with_pipeline(&declared("rescue"));
+    let _said = site.put_lines("events", [r#"{"id":1,"n":1}"#]);
     site.flush("events");
-    site.put("events", &[r#"{"id":2,"n":"many","extra":true}"#]);
+    let _said = site.put_lines("events", [r#"{"id":2,"n":"many","extra":true}"#]);
     site.flush("events");
     let rows = site.sql("select id, n, _rescued from events where id = 2");
     let rescued = rows[0]["_rescued"].as_str().expect("the conflict is rescued");
@@ -72,10 +72,10 @@ fn a_conflict_is_rescued_not_lost() {
 fn the_first_batch_declares_where_nothing_else_does() {
     let mut pipeline = Pipeline::new("events");
     pipeline.schema_policy = "rescue";
-    let site = Site::start(&pipeline);
-    site.put("events", &[r#"{"id":1,"n":1}"#]);
+    let site = site::with_pipeline(&pipeline);
+    let _said = site.put_lines("events", [r#"{"id":1,"n":1}"#]);
     site.flush("events");
-    site.put("events", &[r#"{"id":2,"n":"many"}"#]);
+    let _said = site.put_lines("events", [r#"{"id":2,"n":"many"}"#]);
     site.flush("events");
     assert_eq!(site.number("select n from events where id = 1"), 1);
     assert_eq!(site.number("select count(*) from events where id = 2 and n is null and _rescued like '%many%'"), 1);
@@ -83,10 +83,10 @@ fn the_first_batch_declares_where_nothing_else_does() {
 
 #[test]
 fn a_rejecting_table_sets_the_record_aside() {
-    let site = Site::start(&declared("reject"));
-    site.put("events", &[r#"{"id":1,"n":1}"#]);
+    let site = site::with_pipeline(&declared("reject"));
+    let _said = site.put_lines("events", [r#"{"id":1,"n":1}"#]);
     site.flush("events");
-    site.put("events", &[r#"{"id":2,"n":"many"}"#, r#"{"id":3,"n":3}"#]);
+    let _said = site.put_lines("events", [r#"{"id":2,"n":"many"}"#, r#"{"id":3,"n":3}"#]);
     site.flush("events");
     assert_eq!(site.number("select count(*) from events"), 2);
     let _proof = site.run(&["verify", "events"]).ok();
@@ -105,10 +105,10 @@ name = "price"
 type = "double"
 "#
     .to_owned();
-    let site = Site::start(&pipeline);
-    site.put(
+    let site = site::with_pipeline(&pipeline);
+    let _said = site.put_lines(
         "events",
-        &[r#"{"id":1,"price":2,"at":"2013-01-01T10:30:00Z"}"#, r#"{"id":2,"price":2.5,"at":"2013-01-01T11:30:00Z"}"#],
+        [r#"{"id":1,"price":2,"at":"2013-01-01T10:30:00Z"}"#, r#"{"id":2,"price":2.5,"at":"2013-01-01T11:30:00Z"}"#],
     );
     site.flush("events");
     let rows = site.sql("select cast(sum(price) as double) as price from events where at < '2013-01-01T11:00:00Z'");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millrace_tests::flights;
 use serde_json::{Value, json};
 
-use crate::site::{FLIGHTS, Site};
+use crate::site::{self, FLIGHTS};
 
 fn events() -> Vec<Value> {
     flights::lines().take(FLIGHTS).map(|line| serde_json::from_str(&line).expect("a flight is JSON")).collect()
@@ -13,7 +13,7 @@ fn events() -> Vec<Value> {
 
 #[test]
 fn aggregates_filters_and_joins_span_files_and_tail() {
-    let site = Site::with_flights();
+    let site = site::with_flights();
     let events = events();
     let sum = |field: &str| events.iter().filter_map(|event| event[field].as_i64()).sum::<i64>();
     let count = |filter: &dyn Fn(&Value) -> bool| events.iter().filter(|event| filter(event)).count() as i64;
@@ -46,7 +46,7 @@ fn aggregates_filters_and_joins_span_files_and_tail() {
 
 #[test]
 fn groups_and_orders_equal_the_events() {
-    let site = Site::with_flights();
+    let site = site::with_flights();
     let mut carriers: BTreeMap<String, i64> = BTreeMap::new();
     for event in events() {
         *carriers.entry(event["carrier"].as_str().expect("a carrier").to_owned()).or_default() += 1;
@@ -59,7 +59,7 @@ fn groups_and_orders_equal_the_events() {
 
 #[test]
 fn a_wrong_query_is_told_what_is_wrong_and_the_server_goes_on() {
-    let site = Site::with_flights();
+    let site = site::with_flights();
     for (query, wanted) in [
         ("selec 1", "selec"),
         ("select no_such_column from flights", "no_such_column"),

@@ -3,14 +3,14 @@
 use arrow::ipc::reader::StreamReader;
 use serde_json::{Value, json};
 
-use crate::site::Site;
+use crate::site;
 
 const QUERY: &str =
     "select carrier, count(*) as flights from flights group by carrier order by flights desc, carrier limit 2";
 
 #[test]
 fn table_csv_json_and_arrow_say_the_same() {
-    let site = Site::with_flights();
+    let site = site::with_flights();
     let rows = site.sql(QUERY);
     assert_eq!(rows.len(), 2);
     let first = rows[0].as_object().expect("a row");

@@ -1,10 +1,10 @@
 //! The system tables tell what the service holds.
 
-use crate::site::{FLIGHTS, Site};
+use crate::site::{self, FLIGHTS};
 
 #[test]
 fn system_tables_answer() {
-    let site = Site::with_flights();
+    let site = site::with_flights();
     let cases = [
         ("select count(*) from system.streams", 1),
         ("select count(*) from system.shards", 2),

@@ -13,4 +13,5 @@ pub mod flights;
 pub mod listing;
 pub mod python;
 pub mod pipeline;
+pub mod site;
 pub mod templates;

@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use millrace_tests::grpc;
+use millrace_tests::site::{Site, text};
 
-use crate::site::{Site, text};
+use crate::site::{apply, set_aside, transform};
 
 fn gzip(data: &str) -> Vec<u8> {
     let mut child =
@@ -28,7 +29,7 @@ async fn log_events_become_rows() {
         { type = "jq", query = "select(.level != \"debug\") | {id, level, n: (.n * 2), detail}" },
         { type = "fields", flatten = "_", drop = ["detail_secret"], rename = { n = "twice" }, cast = { id = "string" } },
     ]"#;
-    let _said = site.apply("logs", transforms).ok();
+    let _said = apply(&site, "logs", transforms).ok();
     let message = |id: u64, level: &str| {
         let detail = "{\"host\":{\"name\":\"h\"},\"secret\":\"x\"}";
         format!("{{\"id\":{id},\"level\":\"{level}\",\"n\":{id},\"detail\":{detail}}}")
@@ -54,7 +55,7 @@ async fn log_events_become_rows() {
     site.flush("logs");
     assert_eq!(site.number("select count(*) from logs"), 2);
     assert_eq!(site.number("select sum(twice) from logs where id in ('1', '3') and detail_host_name = 'h'"), 8);
-    let set_aside = site.set_aside();
+    let set_aside = set_aside(&site);
     assert_eq!(set_aside.len(), 1, "{set_aside:?}");
     let data = BASE64_STANDARD.decode(set_aside[0]["rawData"].as_str().expect("text")).expect("base64");
     assert_eq!(data, b"no envelope");
@@ -65,11 +66,11 @@ async fn log_events_become_rows() {
 fn a_filter_without_an_end_sets_its_records_aside() {
     let site = Site::start_with(|settings| settings.env("MILLRACE_TRANSFORM_JQ_STEPS_MAX", 10_000));
     let query = "if .id % 10 == 3 then [range(1e18)] elif .id % 10 == 4 then (def f: f; f) else . end";
-    let _said = site.apply("events", &format!("[{{ type = \"jq\", query = \"{query}\" }}]")).ok();
-    site.put_lines("events", (0..100).map(|id| format!("{{\"id\":{id}}}")));
+    let _said = apply(&site, "events", &format!("[{{ type = \"jq\", query = \"{query}\" }}]")).ok();
+    let _said = site.put_lines("events", (0..100).map(|id| format!("{{\"id\":{id}}}")));
     site.flush("events");
     assert_eq!(site.number("select count(*) from events"), 80);
-    let set_aside = site.set_aside();
+    let set_aside = set_aside(&site);
     assert_eq!(set_aside.len(), 20);
     assert!(set_aside.iter().all(|record| record["errorMessage"].as_str().is_some_and(|told| told.contains("steps"))));
 }
@@ -82,7 +83,7 @@ fn steps_of_a_file_are_tried_out_with_their_partition_keys() {
         r#"transforms = ["split", { type = "jq", query = "{customer: .id}", to = "partition_keys" }, "newline"]"#,
     );
     let input = site.write("input", "{\"id\":\"c-1\"}{\"id\":\"c-2\"}\n{\"id\":null}\n");
-    let tested = site.transform(&["test", "--steps", text(&steps), "--input", text(&input)]);
+    let tested = transform(&site, &["test", "--steps", text(&steps), "--input", text(&input)]);
     assert_eq!(tested[0]["after"][1]["data"], "{\"id\":\"c-2\"}\n", "{tested}");
     assert_eq!(tested[0]["after"][1]["partition_keys"]["customer"], "c-2", "{tested}");
     assert!(tested[1]["failure"].as_str().is_some_and(|told| told.contains("customer")), "{tested}");

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use millrace_tests::site::{Site, text};
 use millrace_tests::templates;
 
-use crate::site::{Site, text};
+use crate::site::{apply, set_aside, transform};
 
 /// By the letter after `{"do":"`.
 const ASKED: &str = r#"
@@ -40,9 +41,9 @@ fn bad_records_are_set_aside_with_their_cause_and_the_stream_goes_on() {
             .env("MILLRACE_TRANSFORM_WASM_FUEL_MAX", 20_000_000)
             .env("MILLRACE_TRANSFORM_WASM_MEMORY_BYTES_MAX", "16MiB")
     });
-    let _pushed = site.transform(&["push", "asked", text(&templates::build_c(ASKED))]);
-    let _said = site.apply("events", r#"[{ type = "wasm", module = "asked" }]"#).ok();
-    let _said = site.apply("calm", r#"["split"]"#).ok();
+    let _pushed = transform(&site, &["push", "asked", text(&templates::build_c(ASKED))]);
+    let _said = apply(&site, "events", r#"[{ type = "wasm", module = "asked" }]"#).ok();
+    let _said = apply(&site, "calm", r#"["split"]"#).ok();
     let what = |id: u64| match id % 100 {
         11 => "trap",
         23 => "loop",
@@ -54,8 +55,8 @@ fn bad_records_are_set_aside_with_their_cause_and_the_stream_goes_on() {
         _ => "keep",
     };
     let line = |id: u64| format!("{{\"do\":\"{}\",\"id\":{id}}}", what(id));
-    site.put_lines("events", (0..300).map(line));
-    site.put_lines("calm", (0..300).map(line));
+    let _said = site.put_lines("events", (0..300).map(line));
+    let _said = site.put_lines("calm", (0..300).map(line));
     site.flush("calm");
     assert_eq!(site.number("select count(*) from calm"), 300);
     site.flush("events");
@@ -64,7 +65,7 @@ fn bad_records_are_set_aside_with_their_cause_and_the_stream_goes_on() {
     assert_eq!(site.number("select count(*) from events"), kept);
     assert_eq!(site.number("select count(*) from events where \"do\" <> 'keep'"), 0);
     let mut causes: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for record in site.set_aside() {
+    for record in set_aside(&site) {
         let data = BASE64_STANDARD.decode(record["rawData"].as_str().expect("text")).expect("base64");
         let data: serde_json::Value = serde_json::from_slice(&data).expect("the record's own bytes");
         let message = record["errorMessage"].as_str().expect("a message").to_owned();
@@ -91,7 +92,7 @@ fn bad_records_are_set_aside_with_their_cause_and_the_stream_goes_on() {
         assert!(metrics.contains(&counted), "{fault}: {metrics}");
     }
     assert!(metrics.contains("millrace_transform_wasm_calls 0"), "{metrics}");
-    site.put_lines("events", (300..310).map(|id| format!("{{\"do\":\"keep\",\"id\":{id}}}")));
+    let _said = site.put_lines("events", (300..310).map(|id| format!("{{\"do\":\"keep\",\"id\":{id}}}")));
     site.flush("events");
     assert_eq!(site.number("select count(*) from events"), kept + 10, "the stream goes on");
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use millrace_tests::site::{Site, text};
 use millrace_tests::{templates, wait};
 use serde_json::Value;
 
-use crate::site::{Site, text};
+use crate::site::{apply, transform};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -31,7 +32,7 @@ static millrace_outcome millrace_transform(const millrace_record *record) {{
 }
 
 fn put(site: &Site, ids: std::ops::Range<u64>) {
-    site.put_lines("events", ids.map(|id| format!("{{\"id\":{id}}}")));
+    let _said = site.put_lines("events", ids.map(|id| format!("{{\"id\":{id}}}")));
 }
 
 fn rows_of(site: &Site, version: u32) -> i64 {
@@ -43,10 +44,10 @@ const CALL: &str = r#"[{ type = "wasm", module = "mark" }]"#;
 #[test]
 fn a_new_version_runs_from_the_next_batch_on_and_an_older_one_again() {
     let site = Site::start();
-    let unknown = site.apply("events", CALL).failed();
+    let unknown = apply(&site, "events", CALL).failed();
     assert!(unknown.stderr.contains("no transform module is named mark"), "{}", unknown.stderr);
-    let _pushed = site.transform(&["push", "mark", &marking(&site, 1)]);
-    let _said = site.apply("events", CALL).ok();
+    let _pushed = transform(&site, &["push", "mark", &marking(&site, 1)]);
+    let _said = apply(&site, "events", CALL).ok();
     put(&site, 0..100);
     site.flush("events");
     assert_eq!(rows_of(&site, 1), 100);
@@ -54,13 +55,13 @@ fn a_new_version_runs_from_the_next_batch_on_and_an_older_one_again() {
     // What is read and not committed is read again by the new version: a batch is of one version.
     put(&site, 100..150);
     assert_eq!(site.number("select count(*) from events"), 150, "the tail is read");
-    let pushed = site.transform(&["push", "mark", &marking(&site, 2)]);
+    let pushed = transform(&site, &["push", "mark", &marking(&site, 2)]);
     assert_eq!((pushed["current_version"].as_u64(), &pushed["deliveries"]), (Some(2), &Value::from(vec!["events"])));
     put(&site, 150..200);
     site.flush("events");
     assert_eq!((rows_of(&site, 1), rows_of(&site, 2)), (100, 100));
 
-    let _back = site.transform(&["rollback", "mark"]);
+    let _back = transform(&site, &["rollback", "mark"]);
     put(&site, 200..250);
     site.flush("events");
     assert_eq!((rows_of(&site, 1), rows_of(&site, 2)), (150, 100));
@@ -71,22 +72,22 @@ fn a_new_version_runs_from_the_next_batch_on_and_an_older_one_again() {
     assert!(refused.stderr.contains("used by the deliveries events"), "{}", refused.stderr);
     let _said = site.run(&["delivery", "delete", "events", "--yes"]).ok();
     let _said = site.run(&["transform", "delete", "mark", "--yes"]).ok();
-    assert_eq!(site.transform(&["list"]), Value::Array(Vec::new()));
+    assert_eq!(transform(&site, &["list"]), Value::Array(Vec::new()));
 }
 
 #[test]
 fn a_canary_runs_in_its_share_of_batches() {
     let site = Site::start();
-    let _pushed = site.transform(&["push", "mark", &marking(&site, 1)]);
-    let _said = site.apply("events", CALL).ok();
-    let pushed = site.transform(&["push", "mark", &marking(&site, 2), "--canary", "50"]);
+    let _pushed = transform(&site, &["push", "mark", &marking(&site, 1)]);
+    let _said = apply(&site, "events", CALL).ok();
+    let pushed = transform(&site, &["push", "mark", &marking(&site, 2), "--canary", "50"]);
     assert_eq!((pushed["canary_version"].as_u64(), pushed["canary_percent"].as_u64()), (Some(2), Some(50)));
     for batch in 0..8 {
         put(&site, batch * 10..(batch + 1) * 10);
         site.flush("events");
     }
     assert_eq!((rows_of(&site, 1), rows_of(&site, 2)), (40, 40), "every other batch");
-    let _said = site.transform(&["canary", "mark", "100"]);
+    let _said = transform(&site, &["canary", "mark", "100"]);
     put(&site, 80..100);
     site.flush("events");
     assert_eq!((rows_of(&site, 1), rows_of(&site, 2)), (40, 60));
@@ -99,8 +100,8 @@ fn a_canary_runs_in_its_share_of_batches() {
 #[test]
 fn a_batch_that_is_done_again_runs_the_version_that_it_was_begun_with() {
     let mut site = Site::start();
-    let _pushed = site.transform(&["push", "mark", &marking(&site, 1)]);
-    let _said = site.apply("events", CALL).ok();
+    let _pushed = transform(&site, &["push", "mark", &marking(&site, 1)]);
+    let _said = apply(&site, "events", CALL).ok();
     // A file where the folder of the data should be: the store takes nothing.
     let data = site.lake.join("default/events/data");
     std::fs::write(&data, "in the way").expect("the table's folder is there");
@@ -111,7 +112,7 @@ fn a_batch_that_is_done_again_runs_the_version_that_it_was_begun_with() {
             let described = site.run(&["delivery", "describe", "events", "--output", "json"]).ok().json();
             (described["state"] == "retrying").then_some(())
         });
-        let _pushed = site.transform(&["push", "mark", &marking(&site, 2)]);
+        let _pushed = transform(&site, &["push", "mark", &marking(&site, 2)]);
         millrace_tests::server::signal(site.server.pid(), "KILL");
         flush.join().expect("the flush ends with the server")
     });
@@ -129,13 +130,13 @@ fn a_batch_that_is_done_again_runs_the_version_that_it_was_begun_with() {
 #[test]
 fn modules_and_their_compiled_code_outlive_the_process() {
     let mut site = Site::start();
-    let _pushed = site.transform(&["push", "mark", &marking(&site, 1)]);
-    let _pushed = site.transform(&["push", "mark", &marking(&site, 2)]);
-    let _said = site.apply("events", CALL).ok();
-    let before = site.transform(&["describe", "mark"]);
+    let _pushed = transform(&site, &["push", "mark", &marking(&site, 1)]);
+    let _pushed = transform(&site, &["push", "mark", &marking(&site, 2)]);
+    let _said = apply(&site, "events", CALL).ok();
+    let before = transform(&site, &["describe", "mark"]);
     assert!(site.server.stop().success());
     site.server.restart();
-    assert_eq!(site.transform(&["describe", "mark"]), before);
+    assert_eq!(transform(&site, &["describe", "mark"]), before);
     put(&site, 0..10);
     site.flush("events");
     assert_eq!(rows_of(&site, 2), 10);
@@ -148,13 +149,13 @@ fn modules_and_their_compiled_code_outlive_the_process() {
 #[test]
 fn a_test_on_live_records_delivers_nothing() {
     let site = Site::start();
-    let _pushed = site.transform(&["push", "mark", &marking(&site, 1)]);
-    let _said = site.apply("events", CALL).ok();
+    let _pushed = transform(&site, &["push", "mark", &marking(&site, 1)]);
+    let _said = apply(&site, "events", CALL).ok();
     put(&site, 0..30);
     let before = site.run(&["delivery", "describe", "events", "--output", "json"]).ok().json();
     for chain in [&["mark"][..], &["--delivery", "events"]] {
         let arguments = [&["test"], chain, &["--stream", "events", "--count", "5"]].concat();
-        let tested = site.transform(&arguments);
+        let tested = transform(&site, &arguments);
         let tested = tested.as_array().expect("records");
         assert_eq!(tested.len(), 5);
         assert_eq!(tested[4]["before"], "{\"id\":29}", "the newest, in order");
