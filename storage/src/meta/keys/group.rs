@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Key, Stored, name, scan_prefix};
+use super::{Key, Stored, name, put_number, scan_numbered, split_number};
 use crate::meta::{MetaStore, Result};
 
 /// The key of a consumer group.
@@ -49,15 +49,13 @@ impl Key for GroupKey {
     const FAMILY: &'static str = "group/";
 
     fn encode_rest(&self, key: &mut BytesMut) {
-        key.put_u32(self.stream);
-        key.put_u8(b'/');
+        put_number(key, self.stream);
         key.put_slice(self.name.as_bytes());
     }
 
     fn decode_rest(rest: &[u8]) -> Option<Self> {
-        let (stream, rest) = rest.split_first_chunk()?;
-        let name = name(rest.strip_prefix(b"/")?)?;
-        Some(Self { stream: u32::from_be_bytes(*stream), name })
+        let (stream, rest) = split_number(rest)?;
+        name(rest).map(|name| Self { stream, name })
     }
 }
 
@@ -117,15 +115,13 @@ impl Key for GroupCheckpointKey {
     const FAMILY: &'static str = "group-checkpoint/";
 
     fn encode_rest(&self, key: &mut BytesMut) {
-        key.put_u32(self.group);
-        key.put_u8(b'/');
+        put_number(key, self.group);
         key.put_u32(self.shard);
     }
 
     fn decode_rest(rest: &[u8]) -> Option<Self> {
-        let (group, rest) = rest.split_first_chunk()?;
-        let shard = rest.strip_prefix(b"/")?.try_into().ok()?;
-        Some(Self { group: u32::from_be_bytes(*group), shard: u32::from_be_bytes(shard) })
+        let (group, shard) = split_number(rest)?;
+        Some(Self { group, shard: u32::from_be_bytes(shard.try_into().ok()?) })
     }
 }
 
@@ -134,8 +130,5 @@ pub async fn scan_checkpoints(
     store: &dyn MetaStore,
     group: u32,
 ) -> Result<Vec<(GroupCheckpointKey, Stored<GroupCheckpointValue>)>> {
-    let mut prefix = BytesMut::from(GroupCheckpointKey::FAMILY);
-    prefix.put_u32(group);
-    prefix.put_u8(b'/');
-    scan_prefix::<GroupCheckpointKey>(store, &prefix).await
+    scan_numbered(store, group).await
 }

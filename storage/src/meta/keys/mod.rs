@@ -155,6 +155,25 @@ fn decode_value<K: Key>(key: &[u8], bytes: Bytes) -> Result<Stored<K::Value>> {
     Ok(Stored { value, bytes })
 }
 
+/// Reads the keys of a family that begin with `number`.
+async fn scan_numbered<K: Key>(store: &dyn MetaStore, number: u32) -> Result<Vec<(K, Stored<K::Value>)>> {
+    let mut prefix = BytesMut::from(K::FAMILY);
+    put_number(&mut prefix, number);
+    scan_prefix(store, &prefix).await
+}
+
+/// Writes a key's first part, a number that owns what follows.
+fn put_number(key: &mut BytesMut, number: u32) {
+    key.put_u32(number);
+    key.put_u8(b'/');
+}
+
+/// Reads what [`put_number`] wrote; gives what follows, too.
+fn split_number(rest: &[u8]) -> Option<(u32, &[u8])> {
+    let (number, rest) = rest.split_first_chunk()?;
+    Some((u32::from_be_bytes(*number), rest.strip_prefix(b"/")?))
+}
+
 /// Reads a key's last part, a name.
 fn name(rest: &[u8]) -> Option<String> {
     String::from_utf8(rest.to_vec()).ok()

@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Key, Stored, scan_prefix};
+use super::{Key, Stored, put_number, scan_numbered, split_number};
 use crate::log::{ShardId, ShardKey, StreamId};
 use crate::meta::{MetaStore, Result};
 
@@ -54,8 +54,7 @@ pub struct ClosedValue {
 
 /// Reads the shards of one stream, by number.
 pub async fn scan_stream(store: &dyn MetaStore, stream: StreamId) -> Result<Vec<(ShardMetaKey, Stored<ShardValue>)>> {
-    let prefix = [ShardMetaKey::FAMILY.as_bytes(), &stream.0.to_be_bytes(), b"/"].concat();
-    scan_prefix::<ShardMetaKey>(store, &prefix).await
+    scan_numbered(store, stream.0).await
 }
 
 impl Key for ShardMetaKey {
@@ -63,15 +62,13 @@ impl Key for ShardMetaKey {
     const FAMILY: &'static str = "shard/";
 
     fn encode_rest(&self, key: &mut BytesMut) {
-        key.put_u32(self.shard.stream.0);
-        key.put_u8(b'/');
+        put_number(key, self.shard.stream.0);
         key.put_u32(self.shard.shard.0);
     }
 
     fn decode_rest(rest: &[u8]) -> Option<Self> {
-        let (stream, rest) = rest.split_first_chunk()?;
-        let shard = rest.strip_prefix(b"/")?.try_into().ok()?;
-        let (stream, shard) = (StreamId(u32::from_be_bytes(*stream)), ShardId(u32::from_be_bytes(shard)));
-        Some(Self { shard: ShardKey { stream, shard } })
+        let (stream, shard) = split_number(rest)?;
+        let shard = ShardId(u32::from_be_bytes(shard.try_into().ok()?));
+        Some(Self { shard: ShardKey { stream: StreamId(stream), shard } })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Key, Stored, name, scan_prefix};
+use super::{Key, Stored, name, put_number, scan_numbered, split_number};
 use crate::meta::{MetaStore, Result};
 
 /// The key of a registered consumer.
@@ -35,8 +35,7 @@ pub async fn scan_consumers(
     store: &dyn MetaStore,
     stream: u32,
 ) -> Result<Vec<(StreamConsumerKey, Stored<StreamConsumerValue>)>> {
-    let prefix = [StreamConsumerKey::FAMILY.as_bytes(), &stream.to_be_bytes(), b"/"].concat();
-    scan_prefix::<StreamConsumerKey>(store, &prefix).await
+    scan_numbered(store, stream).await
 }
 
 impl Key for StreamConsumerKey {
@@ -44,15 +43,13 @@ impl Key for StreamConsumerKey {
     const FAMILY: &'static str = "stream-consumer/";
 
     fn encode_rest(&self, key: &mut BytesMut) {
-        key.put_u32(self.stream);
-        key.put_u8(b'/');
+        put_number(key, self.stream);
         key.put_slice(self.name.as_bytes());
     }
 
     fn decode_rest(rest: &[u8]) -> Option<Self> {
-        let (stream, rest) = rest.split_first_chunk()?;
-        let name = name(rest.strip_prefix(b"/")?)?;
-        Some(Self { stream: u32::from_be_bytes(*stream), name })
+        let (stream, rest) = split_number(rest)?;
+        name(rest).map(|name| Self { stream, name })
     }
 }
 
