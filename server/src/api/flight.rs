@@ -66,7 +66,7 @@ impl FlightSql {
     }
 
     async fn run(&self, call: &Call, sql: &str) -> Answer<DataStream> {
-        let answer = call.asked(self.queries.sql_as(call.caller(), sql).await)?;
+        let answer = call.asked(self.queries.sql(call.caller(), sql).await)?;
         let schema = answer.schema();
         let batches = answer.map_err(|error| FlightError::Tonic(Box::new(Status::from(error))));
         Ok(Response::new(encode(schema, batches)))

@@ -111,20 +111,14 @@ impl QueryEngine {
         })
     }
 
-    /// Runs one statement. The query ends with the stream, at its timeout, or when the stream is dropped.
+    /// Runs one statement over the tables that the caller may query. The query ends with the stream, at its timeout, or when
+    /// the stream is dropped.
     ///
     /// # Errors
-    /// What cannot be parsed or planned is `Invalid`, an unknown table `NotFound`, no turn in time `Throttled`. Errors
-    /// while it runs come out of the stream.
-    pub async fn sql(&self, sql: &str) -> Result<QueryStream> {
-        self.sql_as(&Caller::open(), sql).await
-    }
-
-    /// As [`Self::sql`], over the tables that the caller may query.
-    ///
-    /// # Errors
-    /// As [`Self::sql`]; `PermissionDenied` at a table that it may not, whether it exists or not.
-    pub async fn sql_as(&self, caller: &Caller, sql: &str) -> Result<QueryStream> {
+    /// What cannot be parsed or planned is `Invalid`, an unknown table `NotFound`, one that the caller may not query
+    /// `PermissionDenied`, whether it exists or not, and no turn in time `Throttled`. Errors while it runs come out of the
+    /// stream.
+    pub async fn sql(&self, caller: &Caller, sql: &str) -> Result<QueryStream> {
         let watch = Watch::begin(sql, &self.metrics, &self.history);
         let deadline = Instant::now() + self.settings.timeout;
         match tokio::time::timeout_at(deadline, self.prepare(caller.clone(), sql.to_owned())).await {

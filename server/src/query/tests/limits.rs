@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::super::{NoTail, QueryEngine, QuerySettings};
 use super::fixture::{Lake, ask};
+use crate::auth::Caller;
 use crate::error::Kind;
 
 fn engine(lake: &Lake, settings: QuerySettings) -> QueryEngine {
@@ -83,10 +84,10 @@ async fn one_query_past_the_limit_waits_its_turn_and_is_refused_in_time() {
         ..QuerySettings::default()
     };
     let engine = engine(&lake, settings);
-    let mut first = engine.sql("select value from generate_series(1, 1000000000000)").await.unwrap();
+    let mut first = engine.sql(&Caller::open(), "select value from generate_series(1, 1000000000000)").await.unwrap();
     assert!(first.next().await.unwrap().unwrap().num_rows() > 0);
 
-    let error = engine.sql("select 1").await.unwrap_err();
+    let error = engine.sql(&Caller::open(), "select 1").await.unwrap_err();
     assert_eq!(error.kind(), &Kind::Throttled { retry_after: Duration::from_millis(50) });
     assert_eq!(error.to_string(), "1 queries run and none ended within 50ms; query.concurrent_max is 1");
     assert_eq!(lake.metric("millrace_query_refused_total"), 1.0);

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::super::{NoTail, QuerySettings};
 use super::fixture::{Lake, ask, text, time};
+use crate::auth::Caller;
 use crate::error::Kind;
 
 async fn lake_with_table() -> Lake {
@@ -128,7 +129,7 @@ async fn system_tables_answer() {
 async fn answers_may_name_a_column_twice() {
     let lake = lake_with_table().await;
     let engine = lake.engine();
-    let mut stream = engine.sql("select a.n, b.n from t a cross join t b").await.unwrap();
+    let mut stream = engine.sql(&Caller::open(), "select a.n, b.n from t a cross join t b").await.unwrap();
     let names: Vec<String> = stream.schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["n", "n"]);
     let batch = futures::StreamExt::next(&mut stream).await.unwrap().unwrap();
