@@ -123,14 +123,15 @@ async fn append(case: &Case, folder: &Path, time: Duration, keys: &Arc<Keyring>)
     let mut raw = disk::synced_writes(folder, group_bytes, groups).expect("raw writes");
     let raw_rate = (group_bytes * groups) as f64 / raw.iter().sum::<Duration>().as_secs_f64();
     println!(
-        "{}: {:.0} MB/s, {:.0} records/s, {} groups of {} KiB ({} KiB stored), {:.0} % of the time in sync",
+        "{}: {:.0} MB/s, {:.0} records/s, {} groups of {} KiB ({} KiB stored), {:.0} % of the time in writes, {:.0} % in syncs",
         case.name,
         rate / 1e6,
         stats.records as f64 / seconds,
         stats.groups,
         group_bytes >> 10,
         (stats.stored_bytes / stats.groups) >> 10,
-        100.0 * stats.sync_time.as_secs_f64() / seconds,
+        stats.write_micros.sum as f64 / 1e4 / seconds,
+        stats.sync_micros.sum as f64 / 1e4 / seconds,
     );
     println!("  raw writes in such groups {:.0} MB/s: ratio {:.2}", raw_rate / 1e6, rate / raw_rate);
     println!("  append {}", percentile::line(&mut times));

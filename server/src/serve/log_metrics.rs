@@ -7,6 +7,8 @@ use millrace_storage::log::{Distribution, LogStats};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, Metric, MetricFamily, MetricType};
 
+const MICROS_PER_SECOND: f64 = 1e6;
+
 /// Reads a log's counts at each scrape.
 #[derive(Debug, Clone)]
 pub(super) struct LogCollector {
@@ -79,45 +81,33 @@ fn of_log(stats: &LogStats) -> Vec<MetricFamily> {
         gauge("millrace_log_cache_bytes", "Bytes in the tail cache", stats.cache_bytes),
         gauge("millrace_log_disk_bytes", "Bytes of the log's files", stats.disk_bytes),
         gauge("millrace_log_poisoned", "1 after a failed sync stopped appends", stats.poisoned.into()),
-        sync_time(stats),
-        distribution("millrace_log_group_bytes", "Bytes that each group wrote with one sync", &stats.group_bytes),
-        distribution("millrace_log_group_appends", "Appends that each group made durable", &stats.group_appends),
+        distribution(
+            "millrace_log_write_seconds",
+            "Time of each group's write",
+            &stats.write_micros,
+            MICROS_PER_SECOND,
+        ),
+        distribution("millrace_log_sync_seconds", "Time of the sync after it", &stats.sync_micros, MICROS_PER_SECOND),
+        distribution("millrace_log_group_bytes", "Bytes that each group wrote with one sync", &stats.group_bytes, 1.0),
+        distribution("millrace_log_group_appends", "Appends that each group made durable", &stats.group_appends, 1.0),
     ]
 }
 
-/// Each group is one write and one sync.
-fn sync_time(stats: &LogStats) -> MetricFamily {
-    let mut cumulative = 0;
-    let buckets = stats.sync_buckets.iter().filter_map(|bucket| {
-        cumulative += bucket.count;
-        let mut metric = Bucket::default();
-        metric.set_cumulative_count(cumulative);
-        metric.set_upper_bound(bucket.upper?.as_secs_f64());
-        Some(metric)
-    });
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(stats.groups);
-    histogram.set_sample_sum(stats.sync_time.as_secs_f64());
-    let mut metric = Metric::default();
-    metric.set_histogram(histogram);
-    family("millrace_log_sync_seconds", "Time of each group's write and sync", MetricType::HISTOGRAM, metric)
-}
-
+/// A histogram of `values`, of which `per_unit` are one of the unit that the name says.
 #[expect(clippy::cast_precision_loss, reason = "metrics are doubles")]
-fn distribution(name: &str, help: &str, values: &Distribution) -> MetricFamily {
+fn distribution(name: &str, help: &str, values: &Distribution, per_unit: f64) -> MetricFamily {
     let mut cumulative = 0;
     let buckets = values.buckets.iter().map(|(upper, count)| {
         cumulative += count;
         let mut metric = Bucket::default();
         metric.set_cumulative_count(cumulative);
-        metric.set_upper_bound(*upper as f64);
+        metric.set_upper_bound(*upper as f64 / per_unit);
         metric
     });
     let mut histogram = Histogram::default();
     histogram.set_bucket(buckets.collect());
     histogram.set_sample_count(values.count);
-    histogram.set_sample_sum(values.sum as f64);
+    histogram.set_sample_sum(values.sum as f64 / per_unit);
     let mut metric = Metric::default();
     metric.set_histogram(histogram);
     family(name, help, MetricType::HISTOGRAM, metric)

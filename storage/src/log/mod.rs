@@ -14,7 +14,7 @@ mod conformance;
 
 pub use error::{Error, Result};
 pub use limits::{AppendLimits, ProducerLimits};
-pub use stats::{Distribution, LogStats, SyncBucket};
+pub use stats::{Distribution, LogStats};
 pub use types::{
     Append, Appended, NewRecord, Offset, ProducerSequence, ReadLimit, Record, ShardId, ShardKey, StreamId,
 };

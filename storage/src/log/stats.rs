@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Upper bounds of the sync-time buckets, in microseconds; the last bucket has none.
-const SYNC_BUCKETS_MICROS: [u64; 12] =
-    [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 512_000, 2_000_000];
-
+/// Upper bounds of the buckets of times, in microseconds.
+const TIME_BUCKETS_MICROS: [u64; 13] =
+    [50, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 512_000, 2_000_000];
 /// Upper bounds of the group-size buckets, in bytes.
 const GROUP_BYTES_BUCKETS: [u64; 8] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20];
 /// Upper bounds of the buckets of appends a group.
@@ -35,12 +34,10 @@ pub struct LogStats {
     pub stored_bytes: u64,
     /// Groups: each is one write and one sync.
     pub groups: u64,
-    /// Time in writes with sync, of all groups.
-    pub sync_time: Duration,
-    /// The last group's time in its write with sync.
-    pub sync_time_last: Duration,
-    /// How many groups took how long; bounds ascend, counts do not accumulate.
-    pub sync_buckets: Vec<SyncBucket>,
+    /// Microseconds that each group took to be written, to the operating system and into the index.
+    pub write_micros: Distribution,
+    /// Microseconds that its sync took after that.
+    pub sync_micros: Distribution,
     /// Bytes that each group wrote.
     pub group_bytes: Distribution,
     /// Appends that each group made durable; none where it only trimmed or deleted.
@@ -77,15 +74,6 @@ pub struct LogStats {
     pub poisoned: bool,
     /// Bytes of the log's files now.
     pub disk_bytes: u64,
-}
-
-/// A bucket of sync times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SyncBucket {
-    /// The bucket's upper bound, inclusive; `None` for the last.
-    pub upper: Option<Duration>,
-    /// Groups in this bucket alone.
-    pub count: u64,
 }
 
 /// How values spread: for a histogram.
@@ -134,6 +122,15 @@ impl<const N: usize> Spread<N> {
     }
 }
 
+/// How long a group took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupTime {
+    /// Its write.
+    pub(crate) write: Duration,
+    /// The sync after it.
+    pub(crate) sync: Duration,
+}
+
 /// The engine's side of [`LogStats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -155,23 +152,26 @@ pub(crate) struct Counters {
     pub(crate) cache_misses: AtomicU64,
     pub(crate) corrupt_blocks: AtomicU64,
     pub(crate) trimmed_records: AtomicU64,
-    groups: AtomicU64,
-    sync_micros: AtomicU64,
-    sync_micros_last: AtomicU64,
-    sync_buckets: [AtomicU64; SYNC_BUCKETS_MICROS.len() + 1],
-    group_sizes: GroupSizes,
+    groups: Groups,
 }
 
-/// How large groups are.
+/// How large groups are, and how long they take.
 #[derive(Debug)]
-struct GroupSizes {
+struct Groups {
     bytes: Spread<{ GROUP_BYTES_BUCKETS.len() }>,
     appends: Spread<{ GROUP_APPENDS_BUCKETS.len() }>,
+    write: Spread<{ TIME_BUCKETS_MICROS.len() }>,
+    sync: Spread<{ TIME_BUCKETS_MICROS.len() }>,
 }
 
-impl Default for GroupSizes {
+impl Default for Groups {
     fn default() -> Self {
-        Self { bytes: Spread::new(&GROUP_BYTES_BUCKETS), appends: Spread::new(&GROUP_APPENDS_BUCKETS) }
+        Self {
+            bytes: Spread::new(&GROUP_BYTES_BUCKETS),
+            appends: Spread::new(&GROUP_APPENDS_BUCKETS),
+            write: Spread::new(&TIME_BUCKETS_MICROS),
+            sync: Spread::new(&TIME_BUCKETS_MICROS),
+        }
     }
 }
 
@@ -180,22 +180,18 @@ impl Counters {
         counter.fetch_add(more, Relaxed);
     }
 
-    /// Counts a group whose write with sync took `time`.
-    pub(crate) fn group(&self, time: Duration, bytes: u64, appends: u64) {
-        self.group_sizes.bytes.add(bytes);
-        self.group_sizes.appends.add(appends);
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let bucket = SYNC_BUCKETS_MICROS.partition_point(|upper| *upper < micros);
-        self.groups.fetch_add(1, Relaxed);
-        self.sync_micros.fetch_add(micros, Relaxed);
-        self.sync_micros_last.store(micros, Relaxed);
-        self.sync_buckets[bucket].fetch_add(1, Relaxed);
+    /// Counts a group of so many appends in so many bytes.
+    pub(crate) fn group(&self, took: GroupTime, bytes: u64, appends: u64) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.groups.bytes.add(bytes);
+        self.groups.appends.add(appends);
+        self.groups.write.add(micros(took.write));
+        self.groups.sync.add(micros(took.sync));
     }
 
     /// The counts; the gauges are left at zero for the engine to fill in.
     pub(crate) fn snapshot(&self) -> LogStats {
         let get = |counter: &AtomicU64| counter.load(Relaxed);
-        let uppers = SYNC_BUCKETS_MICROS.iter().map(|micros| Some(Duration::from_micros(*micros))).chain([None]);
         LogStats {
             appends: get(&self.appends),
             records: get(&self.records),
@@ -205,15 +201,11 @@ impl Counters {
             decrypted_blocks: get(&self.decrypted_blocks),
             key_failures: get(&self.key_failures),
             stored_bytes: get(&self.stored_bytes),
-            groups: get(&self.groups),
-            sync_time: Duration::from_micros(get(&self.sync_micros)),
-            sync_time_last: Duration::from_micros(get(&self.sync_micros_last)),
-            sync_buckets: uppers
-                .zip(&self.sync_buckets)
-                .map(|(upper, count)| SyncBucket { upper, count: get(count) })
-                .collect(),
-            group_bytes: self.group_sizes.bytes.snapshot(),
-            group_appends: self.group_sizes.appends.snapshot(),
+            groups: self.groups.bytes.count.load(Relaxed),
+            write_micros: self.groups.write.snapshot(),
+            sync_micros: self.groups.sync.snapshot(),
+            group_bytes: self.groups.bytes.snapshot(),
+            group_appends: self.groups.appends.snapshot(),
             queue_full: get(&self.queue_full),
             refused: get(&self.refused),
             duplicates: get(&self.duplicates),
@@ -234,17 +226,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sync_time_falls_in_the_bucket_whose_bound_it_does_not_pass() {
+    fn a_time_falls_in_the_bucket_whose_bound_it_does_not_pass() {
         let counters = Counters::default();
         for micros in [250, 251, 2_000_000, 2_000_001] {
-            counters.group(Duration::from_micros(micros), micros, 1025);
+            let took = GroupTime { write: Duration::from_micros(1), sync: Duration::from_micros(micros) };
+            counters.group(took, micros, 1025);
         }
         let stats = counters.snapshot();
-        let counts: Vec<u64> = stats.sync_buckets.iter().map(|bucket| bucket.count).collect();
-        assert_eq!(counts, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        let counts: Vec<u64> = stats.sync_micros.buckets.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, [0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!((stats.sync_micros.count, stats.sync_micros.sum), (4, 4_000_502));
+        assert_eq!((stats.write_micros.buckets[0], stats.write_micros.sum), ((50, 4), 4));
         assert_eq!(stats.groups, 4);
-        assert_eq!(stats.sync_time_last, Duration::from_micros(2_000_001));
-        assert_eq!(stats.sync_buckets[12].upper, None);
         assert_eq!(stats.group_bytes.buckets[0], (1 << 10, 2));
         assert_eq!((stats.group_appends.count, stats.group_appends.sum), (4, 4 * 1025));
         assert!(stats.group_appends.buckets.iter().all(|(_, count)| *count == 0), "1,025 is past the last bound");

@@ -104,9 +104,18 @@ impl Db {
 
     /// Writes a batch and syncs it. After a failure nobody knows what is on disk.
     pub(super) fn write_sync(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
-        let mut options = WriteOptions::default();
-        options.set_sync(true);
-        self.rocks.write_opt(batch, &options)
+        self.write(batch)?;
+        self.sync()
+    }
+
+    /// Writes a batch: it is with the operating system, and lasts after [`Db::sync`]. Nothing may be written in between.
+    pub(super) fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        self.rocks.write_opt(batch, &WriteOptions::default())
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn sync(&self) -> Result<(), rocksdb::Error> {
+        self.rocks.flush_wal(true)
     }
 
     /// A block's bytes, or the reason why they cannot be had.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rocksdb::WriteBatch;
 use tokio::sync::oneshot;
 
-use super::super::stats::Counters;
+use super::super::stats::{Counters, GroupTime};
 use super::super::{Error, Result, StreamId};
 use super::Shared;
 use super::db::Db;
@@ -90,14 +90,18 @@ impl Committer {
 
     /// One write, one sync. A failure poisons the log: what is on disk is unknown until it is opened anew.
     fn write(&self, batch: WriteBatch, appends: usize) -> Result<()> {
-        let (start, bytes) = (Instant::now(), batch.size_in_bytes());
-        match self.db.write_sync(batch) {
-            Ok(()) => {
-                self.shared.counters.group(start.elapsed(), bytes as u64, appends as u64);
-                Ok(())
-            }
-            Err(error) => Err(self.shared.poison(error.into_string())),
-        }
+        let bytes = batch.size_in_bytes() as u64;
+        let took = self.write_timed(batch).map_err(|error| self.shared.poison(error.into_string()))?;
+        self.shared.counters.group(took, bytes, appends as u64);
+        Ok(())
+    }
+
+    fn write_timed(&self, batch: WriteBatch) -> std::result::Result<GroupTime, rocksdb::Error> {
+        let start = Instant::now();
+        self.db.write(batch)?;
+        let write = start.elapsed();
+        self.db.sync()?;
+        Ok(GroupTime { write, sync: start.elapsed() - write })
     }
 
     /// Shows a durable group to readers, then answers its callers.
