@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use millrace_proto::v1;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::connection::{Channel, ConnectionSettings, Connector, normalize};
 use crate::{Admin, Consumer, Error, GroupConsumer, Producer, ProducerSettings, PutRecord, Result};
@@ -75,6 +78,16 @@ impl Client {
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Whether the server serves: it says no while it drains. Needs no token, whatever the server asks of others.
+    ///
+    /// # Errors
+    /// Where no server answers.
+    pub async fn is_serving(&self) -> Result<bool> {
+        let mut health = HealthClient::new(self.channel.clone());
+        let answer = health.check(HealthCheckRequest::default()).await?.into_inner();
+        Ok(answer.status() == ServingStatus::Serving)
     }
 
     /// A producer for one stream, with default settings.

@@ -25,6 +25,7 @@ mod backup;
 mod principal;
 mod restore;
 mod doctor;
+mod health;
 mod completions;
 mod endpoint;
 mod input;
@@ -82,6 +83,7 @@ enum Command {
     Principal(principal::PrincipalArgs),
     Restore(restore::RestoreArgs),
     Doctor(doctor::DoctorArgs),
+    Health(health::HealthArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -124,6 +126,7 @@ impl Command {
             Self::Principal(args) => principal::run(args, endpoint).await,
             Self::Restore(args) => restore::run(args).await,
             Self::Doctor(args) => doctor::run(args).await,
+            Self::Health(args) => health::run(args, endpoint).await,
             Self::Completions(args) => completions::run(&args),
         }
     }
