@@ -15,6 +15,7 @@ mod layout;
 mod declared;
 mod table_spec;
 mod apply;
+mod turns;
 mod budget;
 mod metrics;
 mod worker;
@@ -39,6 +40,7 @@ pub use spec::{
     QuotaSpec, RateSpec, SchemaPolicy, StartSpec, StreamSpec, TableSpec, TimeSpec,
 };
 pub use tail::{Ends, Mark, Tail, TailError, TailPart};
+pub use turns::Priority;
 pub use verify::{Verified, VerifiedShard};
 
 use std::collections::BTreeMap;
@@ -50,7 +52,6 @@ use millrace_storage::log::Log;
 use millrace_storage::meta::keys::delivery::{DeliveryKey, DeliveryState};
 use millrace_storage::meta::{MetaStore, keys};
 use parking_lot::RwLock;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::budget::Budget;
@@ -58,6 +59,7 @@ use self::declared::{Declared, DeclaredTable};
 use self::entry::Entry;
 use self::layout::Layout;
 use self::metrics::{DeliveryMetrics, Sample, Samples, WorkerMetrics};
+use self::turns::Turns;
 use self::worker::{Offsets, Reader, raise, reached};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
@@ -91,7 +93,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) settings: DeliverySettings,
     pub(crate) budget: Budget,
-    pub(crate) conversions: Arc<Semaphore>,
+    pub(crate) conversions: Arc<Turns>,
     pub(crate) metrics: DeliveryMetrics,
     pub(crate) transforms: Transforms,
 }
@@ -103,6 +105,7 @@ impl Parts {
             delivery: declared.spec.name.clone(),
             log: Arc::clone(&self.log),
             budget: self.budget.clone(),
+            priority: declared.spec.priority,
             conversions: Arc::clone(&self.conversions),
             chain,
             layout: Arc::clone(&declared.layout),
@@ -144,7 +147,7 @@ impl Deliveries {
         settings.validate()?;
         let parts = Arc::new(Parts {
             budget: Budget::new(settings.memory_bytes_max.as_u64()),
-            conversions: Arc::new(Semaphore::new(settings.conversions())),
+            conversions: Arc::new(Turns::new(settings.conversions())),
             metrics: DeliveryMetrics::new(metrics),
             log,
             streams,

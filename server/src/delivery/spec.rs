@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
 use super::settings::MEMORY_BYTES_MIN;
+use super::turns::Priority;
 use crate::error::{Error, Result};
 use crate::streams::OverQuota;
 use crate::transform::TransformSpec;
@@ -287,6 +288,10 @@ pub struct DeliverySpec {
     /// half of it a batch is cut, and while one is written the next one takes no more than the other half. At least 16 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_max: Option<Size>,
+    /// `high`, `normal` (the default) or `low`: who is served first where deliveries wait for memory or processors, and who is
+    /// asked last to cut a batch early. One of `low` waits as long as others do: right for a backfill.
+    #[serde(default, skip_serializing_if = "is_normal")]
+    pub priority: Priority,
     /// `snappy` (the default), `zstd`, `gzip`, `lz4` or `none` for `parquet`; `none` (the default), `gzip`, `zstd` or `snappy` for
     /// `json_lines`; `none` (the default), `gzip`, `xerial_snappy` or `hadoop_snappy` for `raw`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -445,6 +450,11 @@ impl Compression {
             Self::HadoopSnappy => "hadoop_snappy",
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_normal(priority: &Priority) -> bool {
+    *priority == Priority::Normal
 }
 
 const fn buffer_size() -> Size {

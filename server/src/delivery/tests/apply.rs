@@ -85,6 +85,7 @@ async fn what_is_wrong_is_refused_before_anything_changes() {
         ),
         ("stream = \"s\"", "stream = \"none\"", &["delivery d", "stream", "none"]),
         ("table = \"t\"", "table = \"a/b\"", &["delivery d", "table", "a/b"]),
+        ("stream = \"s\"", "stream = \"s\"\npriority = \"urgent\"", &["urgent", "low", "normal", "high"]),
     ] {
         let mut pipeline = PIPELINE.replacen(from, to, 1);
         if to.contains("[table.time]") {

@@ -1,5 +1,7 @@
 //! From records in the log to rows in tables and lines in files.
 
+use bytesize::ByteSize;
+
 use super::faults::Fault;
 use super::site::{Process, Site, event, settings};
 use crate::delivery::{DeliverySettings, State};
@@ -239,4 +241,30 @@ async fn a_delivery_keeps_to_its_own_memory() {
     process.check_exactly_once(&site, (0..300).collect(), 0).await;
     let error = process.deliveries.apply(&pipeline.replace("16MiB", "15MiB"), false).await.unwrap_err().to_string();
     assert!(error.contains("memory_max") && error.contains("15MiB"), "{error}");
+}
+
+/// Deliveries that wait for each other's memory all come to their end, whatever their priority.
+#[tokio::test]
+async fn deliveries_of_every_priority_end_with_little_memory() {
+    let site = Site::memory();
+    let settings = DeliverySettings { memory_bytes_max: ByteSize::mib(16), ..settings() };
+    let process = site.start_with(settings).await;
+    let delivery = |priority: &str| {
+        let (_, section) = super::site::PIPELINE.split_once("[[delivery]]").unwrap();
+        let section = section.replace("name = \"d\"", &format!("name = \"{priority}\""));
+        let section = section.replace("table = \"t\"", &format!("table = \"{priority}\"\npriority = \"{priority}\""));
+        format!("[[table]]\nname = \"{priority}\"\ntime = {{ field = \"at\" }}\n[[delivery]]{section}")
+    };
+    let pipeline = format!("[[stream]]\nname = \"s\"\nshards = 2\n{}{}", delivery("low"), delivery("high"));
+    process.deliveries.apply(&pipeline, false).await.unwrap();
+    let filler = "x".repeat(100_000);
+    for id in 0..300 {
+        let data = format!("{{\"id\":{id},\"at\":\"2013-01-01T10:00:00Z\",\"filler\":\"{filler}\"}}");
+        process.append(0, vec![data]).await;
+    }
+    let (low, high) = tokio::join!(process.deliveries.flush("low"), process.deliveries.flush("high"));
+    assert_eq!((low.unwrap().totals.rows, high.unwrap().totals.rows), (300, 300));
+    for name in ["low", "high"] {
+        assert_eq!(process.deliveries.verify(name).await.unwrap().faults, Vec::<String>::new());
+    }
 }

@@ -322,7 +322,7 @@ impl Session {
             reader: Arc::new(parts.reader(declared, chain, worker.retry.metrics.clone())),
             pins,
             modules,
-            member: parts.budget.join(),
+            member: parts.budget.join(declared.spec.priority),
             retry: worker.retry.clone(),
             held: Arc::clone(&worker.held),
             declared: Arc::clone(declared),

@@ -16,13 +16,13 @@ use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::log::{self, Log, Offset, ReadLimit, Record, ShardId, ShardKey};
 use millrace_storage::meta::keys::Totals;
 use millrace_storage::time::Timestamp;
-use tokio::sync::Semaphore;
 
 use super::chunk::{Chunk, Content};
 use crate::delivery::budget::{Budget, Reservation};
 use crate::delivery::layout::{Keys, Layout};
 use crate::delivery::metrics::WorkerMetrics;
 use crate::delivery::settings::CorruptBlocks;
+use crate::delivery::turns::{Priority, Turns};
 use crate::error::{Error, Kind, Result};
 use crate::transform::{Chain, Failure, Input, Outcome, PartitionKeys};
 
@@ -71,8 +71,9 @@ pub(crate) struct Reader {
     pub(crate) delivery: String,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) budget: Budget,
+    pub(crate) priority: Priority,
     /// As many conversions at once as there are cores.
-    pub(crate) conversions: Arc<Semaphore>,
+    pub(crate) conversions: Arc<Turns>,
     pub(crate) chain: Chain,
     pub(crate) layout: Arc<Layout>,
     /// For a table: the column that partitions it.
@@ -140,10 +141,7 @@ impl Reader {
         lost: u64,
         reservation: Reservation,
     ) -> ReadDone {
-        let Ok(_turn) = self.conversions.acquire().await else {
-            let chunk = Err(Error::new(Kind::Unavailable, "the server is closing"));
-            return ReadDone { shard, converting: Some(converting), chunk };
-        };
+        let _turn = self.conversions.acquire(1, self.priority).await;
         let reader = Arc::clone(&self);
         let converted = tokio::task::spawn_blocking(move || {
             let _timer = reader.metrics.convert_seconds.start_timer();
@@ -165,7 +163,7 @@ impl Reader {
 
     async fn reserve(&self, bytes: u64, memory: Memory) -> Option<Reservation> {
         match memory {
-            Memory::Wait => Some(self.budget.reserve(bytes).await),
+            Memory::Wait => Some(self.budget.reserve(bytes, self.priority).await),
             Memory::Take => Some(self.budget.take(bytes)),
             Memory::Try => self.budget.try_reserve(bytes),
         }

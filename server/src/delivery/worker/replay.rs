@@ -226,8 +226,7 @@ impl Reader {
         let bytes: u64 = lines.iter().map(|line| line.raw_data.len() as u64).sum();
         // At once: a replay that waited for what others hold would hold up its delivery, and it is small.
         let reservation = self.budget.take(bytes);
-        let turn = Arc::clone(&self.conversions).acquire_owned().await;
-        let _turn = turn.map_err(|_| Error::new(Kind::Unavailable, "the server is closing"))?;
+        let _turn = self.conversions.acquire(1, self.priority).await;
         let converted = tokio::task::spawn_blocking(move || {
             let made = self.transform_lines(&lines)?;
             let (converting, converted) = self.convert_rows(converting, made, None);
