@@ -2,3 +2,4 @@
 
 mod flights;
 mod formats;
+mod inputs;

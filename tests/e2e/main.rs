@@ -13,6 +13,7 @@ mod encryption;
 mod auth;
 mod tls;
 mod idle;
+mod inputs;
 mod exports;
 mod subscribe;
 mod idempotence;

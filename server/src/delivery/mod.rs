@@ -10,6 +10,7 @@
 
 mod settings;
 mod spec;
+mod input;
 mod pipeline;
 mod layout;
 mod declared;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use apply::{Action, Asked, Change};
 pub use describe::{Described, DescribedShard, Replayed, State};
+pub use input::{CsvSpec, InputSpec};
 pub use ledger::LedgerObject;
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
 pub use rebuild::{RebuildRequest, Rebuilt, parse_transforms};
@@ -106,6 +108,7 @@ impl Parts {
             conversions: Arc::clone(&self.conversions),
             chain,
             layout: Arc::clone(&declared.layout),
+            input: declared.input.clone(),
             time_column: declared.table.as_ref().map(DeclaredTable::time_column),
             corrupt_blocks: self.settings.corrupt_blocks,
             metrics,
@@ -309,8 +312,8 @@ impl Deliveries {
                 Some(DeclaredTable { name, spec })
             }
         };
-        let layout = Arc::new(Layout::of(&spec)?);
-        Ok(Declared { spec, stream, table, layout })
+        let (layout, input) = (Arc::new(Layout::of(&spec)?), spec.input()?);
+        Ok(Declared { spec, stream, table, layout, input })
     }
 
     /// For each shard the offset that its next record gets: all before it is acknowledged.

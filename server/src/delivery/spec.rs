@@ -12,6 +12,7 @@ use millrace_storage::lake::prefix::{DEFAULT_PREFIX, PREFIX_BYTES_MAX};
 use millrace_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::input::InputSpec;
 use super::layout::Layout;
 use super::settings::MEMORY_BYTES_MIN;
 use crate::error::{Error, Result};
@@ -277,6 +278,10 @@ pub struct DeliverySpec {
     /// The transform chain, in order.
     #[serde(default)]
     pub transforms: Vec<TransformSpec>,
+    /// How the outputs of the transform chain are written, for `parquet`: `json` (the default), `csv`, `lines`, `raw`, or
+    /// `{ format = "csv", … }`.
+    #[serde(default, skip_serializing_if = "InputSpec::is_json")]
+    pub input: InputSpec,
     /// A batch is written when its records have so many bytes. 1 MiB to 128 MiB, default 64 MiB.
     #[serde(default = "buffer_size")]
     pub buffer_size: Size,
@@ -515,6 +520,10 @@ impl DeliverySpec {
             return Err(self.invalid("partitions_max", words));
         }
         Layout::of(&self)?;
+        // What a table declares may be missing yet.
+        if !matches!(&self.input, InputSpec::Csv(csv) if csv.columns.is_empty()) {
+            self.input()?;
+        }
         Ok(self)
     }
 
@@ -561,6 +570,7 @@ impl DeliverySpec {
 
     fn normalise_json_lines(&mut self) -> Result<()> {
         self.refuse("table", self.table.is_some())?;
+        self.refuse("input", !self.input.is_json())?;
         self.refuse("bloom_filters", !self.bloom_filters.is_empty())?;
         self.refuse("sort_by", !self.sort_by.is_empty())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;
@@ -572,6 +582,7 @@ impl DeliverySpec {
 
     fn normalise_raw(&mut self) -> Result<()> {
         self.refuse("table", self.table.is_some())?;
+        self.refuse("input", !self.input.is_json())?;
         self.refuse("bloom_filters", !self.bloom_filters.is_empty())?;
         self.refuse("sort_by", !self.sort_by.is_empty())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;

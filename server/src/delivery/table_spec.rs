@@ -3,6 +3,7 @@
 use millrace_storage::catalog::NewTable;
 use millrace_storage::lake::convert::{ConvertLimits, ConvertSettings};
 use millrace_storage::lake::event_time::{TimeFormat, TimeSource};
+use millrace_storage::lake::input::Input;
 use millrace_storage::lake::schema::{self, TableSchema};
 
 use super::spec::{SchemaPolicy, TableSpec, to_toml};
@@ -20,7 +21,7 @@ impl TableSpec {
         to_toml(self)
     }
 
-    /// How rows become columns of the table. An error names table, field and value.
+    /// How rows become columns of the table; how they are written is the delivery's to say. An error names table, field and value.
     pub(crate) fn convert_settings(&self) -> Result<ConvertSettings> {
         let mut columns = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
@@ -40,14 +41,26 @@ impl TableSpec {
             SchemaPolicy::Reject => schema::SchemaPolicy::Reject,
         };
         let limits = ConvertLimits::default();
-        Ok(ConvertSettings { columns, policy, time, system_columns: self.system_columns, limits })
+        Ok(ConvertSettings {
+            columns,
+            policy,
+            time,
+            system_columns: self.system_columns,
+            input: Input::default(),
+            limits,
+        })
+    }
+
+    /// The columns of the table before its first row.
+    pub(super) fn initial_schema(&self, settings: &ConvertSettings) -> Result<TableSchema> {
+        let initial = TableSchema::initial(&settings.columns, &settings.time, settings.policy, settings.system_columns);
+        initial.map_err(|error| self.invalid("column", error))
     }
 
     /// The table to create. With no declared column it has the system columns alone, so that SQL finds it at once.
     pub(super) fn new_table(&self) -> Result<NewTable> {
         let settings = self.convert_settings()?;
-        let initial = TableSchema::initial(&settings.columns, &settings.time, settings.policy, settings.system_columns);
-        let initial = initial.map_err(|error| self.invalid("column", error))?;
+        let initial = self.initial_schema(&settings)?;
         Ok(NewTable {
             schema: initial.schema.as_ref().clone(),
             time_column: settings.time.column().to_owned(),

@@ -7,6 +7,7 @@ mod deliver;
 mod partitions;
 mod backfill;
 mod replay;
+mod inputs;
 mod rebuild;
 mod faults;
 mod corrupt;

@@ -7,7 +7,7 @@ mod types;
 
 pub use adapt::adapt;
 pub use types::{ColumnSpec, parse_type};
-pub(crate) use types::{NAME_BYTES_MAX, with_fresh_ids};
+pub(crate) use types::{NAME_BYTES_MAX, check_name, with_fresh_ids};
 
 use std::sync::Arc;
 
