@@ -3,3 +3,4 @@
 mod flights;
 mod formats;
 mod inputs;
+mod partitions;

@@ -269,11 +269,16 @@ impl Deliveries {
     }
 
     async fn plan_table(&self, name: TableName, spec: TableSpec) -> Result<(TableName, TableSpec, Change)> {
-        let spec = TableSpec { name: name.to_string(), ..spec };
+        let spec = TableSpec { name: name.to_string(), ..spec }.normalised()?;
         spec.new_table()?;
         let before = self.table_spec(&name).await?;
         if let Some(before) = &before {
-            TableSpec::from_toml(before)?.check_change(&spec)?;
+            let before = TableSpec::from_toml(before)?;
+            before.check_change(&spec)?;
+            if before.partition_by != spec.partition_by {
+                let loaded = self.parts().catalog.load(&name).await?;
+                spec.check_partitioning(loaded.metadata().current_schema())?;
+            }
         }
         let change = Change::new("table", &name.to_string(), before.as_deref(), &spec.to_toml());
         Ok((name, spec, change))
@@ -315,6 +320,8 @@ impl Deliveries {
                 Action::Unchanged => {}
                 Action::Created => self.create_table(name, spec).await?,
                 Action::Updated => {
+                    // Before the declaration, so that whoever goes by it finds the partition spec.
+                    self.parts().catalog.repartition(name, &spec.partitioning()?).await?;
                     self.parts().catalog.set_spec(name, &spec.to_toml()).await?;
                     self.redeclare_table(name).await?;
                 }

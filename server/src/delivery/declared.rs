@@ -38,7 +38,7 @@ pub(crate) struct DeclaredTable {
 }
 
 impl DeclaredTable {
-    /// The column that partitions it.
+    /// The column whose time its files' prefix goes by.
     pub(crate) fn time_column(&self) -> String {
         self.spec.time.as_ref().map_or(ARRIVAL_TIME, |time| &time.field).to_owned()
     }

@@ -109,7 +109,7 @@ impl Parts {
             chain,
             layout: Arc::clone(&declared.layout),
             input: declared.input.clone(),
-            time_column: declared.table.as_ref().map(DeclaredTable::time_column),
+            table: declared.table.clone(),
             corrupt_blocks: self.settings.corrupt_blocks,
             metrics,
         }

@@ -194,6 +194,10 @@ pub struct TableSpec {
     /// The event time; left out, the arrival time partitions the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<TimeSpec>,
+    /// What partitions it, such as `day(at)`, `identity(carrier)`, `bucket(16, flight)` or `truncate(2, carrier)`; left out,
+    /// the hour of its time. Columns must be declared, or the table's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition_by: Vec<String>,
     /// Declared columns.
     #[serde(default, rename = "column", skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<ColumnSpec>,
@@ -208,6 +212,7 @@ impl TableSpec {
             schema_policy: SchemaPolicy::default(),
             system_columns: true,
             time: None,
+            partition_by: Vec::new(),
             columns: Vec::new(),
         }
     }

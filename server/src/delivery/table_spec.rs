@@ -1,9 +1,11 @@
 //! A declared table: what the converter and the catalog make of it, and what may change once it exists.
 
+use iceberg::spec::Schema;
 use millrace_storage::catalog::NewTable;
 use millrace_storage::lake::convert::{ConvertLimits, ConvertSettings};
 use millrace_storage::lake::event_time::{TimeFormat, TimeSource};
 use millrace_storage::lake::input::Input;
+use millrace_storage::lake::partition::Partitioning;
 use millrace_storage::lake::schema::{self, TableSchema};
 
 use super::spec::{SchemaPolicy, TableSpec, to_toml};
@@ -28,13 +30,6 @@ impl TableSpec {
             let parsed = schema::ColumnSpec::parse(&column.name, &column.r#type);
             columns.push(parsed.map_err(|error| self.invalid(&format!("column {:?}", column.name), error))?);
         }
-        let time = match &self.time {
-            None => TimeSource::Arrival,
-            Some(time) => {
-                let format = TimeFormat::parse(&time.format).map_err(|error| self.invalid("time", error))?;
-                TimeSource::Field { field: time.field.clone(), format }
-            }
-        };
         let policy = match self.schema_policy {
             SchemaPolicy::Evolve => schema::SchemaPolicy::Evolve,
             SchemaPolicy::Rescue => schema::SchemaPolicy::Rescue,
@@ -44,11 +39,39 @@ impl TableSpec {
         Ok(ConvertSettings {
             columns,
             policy,
-            time,
+            time: self.time_source()?,
             system_columns: self.system_columns,
             input: Input::default(),
             limits,
         })
+    }
+
+    fn time_source(&self) -> Result<TimeSource> {
+        let Some(time) = &self.time else { return Ok(TimeSource::Arrival) };
+        let format = TimeFormat::parse(&time.format).map_err(|error| self.invalid("time", error))?;
+        Ok(TimeSource::Field { field: time.field.clone(), format })
+    }
+
+    /// What partitions the table. An error names table, field and value.
+    pub(crate) fn partitioning(&self) -> Result<Partitioning> {
+        let parsed = Partitioning::parse(&self.partition_by, &self.time_source()?);
+        parsed.map_err(|error| self.invalid("partition_by", error))
+    }
+
+    /// Checks that a table with these columns can be partitioned so from now on.
+    pub(super) fn check_partitioning(&self, schema: &Schema) -> Result<()> {
+        self.partitioning()?.unbound(schema).map(drop).map_err(|error| {
+            let words =
+                format_args!("{error} (a column that is declared now is there after the next batch: apply it then)");
+            self.invalid("partition_by", words)
+        })
+    }
+
+    /// The same table, written so that two declarations that mean the same are equal.
+    pub(super) fn normalised(self) -> Result<Self> {
+        let (partitioning, time) = (self.partitioning()?, self.time_source()?);
+        let partition_by = if partitioning.is_hourly(&time) { Vec::new() } else { partitioning.texts() };
+        Ok(Self { partition_by, ..self })
     }
 
     /// The columns of the table before its first row.
@@ -61,11 +84,9 @@ impl TableSpec {
     pub(super) fn new_table(&self) -> Result<NewTable> {
         let settings = self.convert_settings()?;
         let initial = self.initial_schema(&settings)?;
-        Ok(NewTable {
-            schema: initial.schema.as_ref().clone(),
-            time_column: settings.time.column().to_owned(),
-            spec_toml: self.to_toml(),
-        })
+        let partitioning = self.partitioning()?;
+        partitioning.unbound(&initial.schema).map_err(|error| self.invalid("partition_by", error))?;
+        Ok(NewTable { schema: initial.schema.as_ref().clone(), partitioning, spec_toml: self.to_toml() })
     }
 
     /// Checks a changed spec against the one in force: what rows already in the table depend on cannot change.

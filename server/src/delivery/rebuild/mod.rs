@@ -322,6 +322,7 @@ impl Deliveries {
             files: made.files.clone(),
             removed: plan.files.iter().cloned().collect(),
             schema: made.schema.as_ref().map(|schema| schema.schema.clone()),
+            partition_spec_id: made.partition_spec_id,
             properties: [(REBUILD.to_owned(), named)].into(),
             conditions,
             writes,

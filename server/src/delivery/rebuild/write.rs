@@ -31,6 +31,8 @@ const PIECE_BYTES: u64 = 16 << 20;
 pub(super) struct Made {
     pub(super) files: Vec<DataFile>,
     pub(super) schema: Option<TableSchema>,
+    /// The partition spec of the files.
+    pub(super) partition_spec_id: Option<i32>,
     pub(super) totals: Totals,
     /// By batch, what took its rows' place.
     batches: BTreeMap<u64, RebuiltBatch>,
@@ -219,6 +221,7 @@ impl Writer<'_> {
         (totals.rows, totals.files, totals.bytes_out) = (written.rows, written.files, written.bytes);
         totals.set_aside = written.set_aside.len() as u64;
         self.made.totals += totals;
+        self.made.partition_spec_id = written.partition_spec_id.or(self.made.partition_spec_id);
         self.made.files.extend(written.data_files);
         let batch = self.made.batches.entry(number).or_default();
         batch.rows += written.rows;

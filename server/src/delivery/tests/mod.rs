@@ -5,6 +5,7 @@ mod control;
 mod crash;
 mod deliver;
 mod partitions;
+mod partitioned;
 mod backfill;
 mod replay;
 mod inputs;

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use super::chunk::{Chunk, Content};
 use crate::delivery::budget::{Budget, Reservation};
+use crate::delivery::declared::DeclaredTable;
 use crate::delivery::layout::{Keys, Layout};
 use crate::delivery::metrics::WorkerMetrics;
 use crate::delivery::settings::CorruptBlocks;
@@ -78,8 +79,7 @@ pub(crate) struct Reader {
     pub(crate) layout: Arc<Layout>,
     /// How the chain's outputs are written.
     pub(crate) input: RowInput,
-    /// For a table: the column that partitions it.
-    pub(crate) time_column: Option<String>,
+    pub(crate) table: Option<DeclaredTable>,
     pub(crate) corrupt_blocks: CorruptBlocks,
     pub(crate) metrics: WorkerMetrics,
 }
@@ -241,24 +241,39 @@ impl Reader {
         let mut totals = made.totals;
         totals.rows = content.rows();
         totals.set_aside = made.set_aside.len() as u64;
-        let partitions = self.partitions(&content);
+        let partitions = match self.partitions(&content) {
+            Ok(partitions) => partitions,
+            Err(error) => return (converting, Err(error)),
+        };
         (converting, Ok(Converted { content, set_aside: made.set_aside, partitions, totals, oldest_at }))
     }
 
-    fn partitions(&self, content: &Content) -> PartitionSet {
+    fn partitions(&self, content: &Content) -> Result<PartitionSet> {
         let mut counter = PartitionCounter::new(&self.layout.prefix);
-        match content {
-            Content::Lines(rows) => rows.iter().for_each(|row| counter.add(row.arrival_time, row.keys())),
-            Content::Table(KeyedBatch { batch, keys }) => {
-                let column = self.time_column.as_ref().and_then(|name| batch.column_by_name(name));
-                let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-                for (row, micros) in times.iter().flat_map(|times| times.values()).enumerate() {
-                    counter.add(Timestamp(micros.div_euclid(1_000)), keys.of_row(row).1);
-                }
-            }
+        match (content, &self.table) {
+            (Content::Table(keyed), Some(table)) => count_rows(&mut counter, table, keyed)?,
+            (Content::Lines(rows), _) => rows.iter().for_each(|row| counter.add(row.arrival_time, row.keys(), None)),
+            (Content::Table(_), None) => {}
         }
-        counter.finish()
+        Ok(counter.finish())
     }
+}
+
+fn count_rows(counter: &mut PartitionCounter<'_>, table: &DeclaredTable, keyed: &KeyedBatch) -> Result<()> {
+    let KeyedBatch { batch, keys } = keyed;
+    let column = batch.column_by_name(&table.time_column());
+    let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    // Hours count by their folders alone, which as a rule are hours.
+    let values = if table.spec.partition_by.is_empty() {
+        None
+    } else {
+        Some(table.spec.partitioning()?.values(batch).map_err(|error| Error::new(Kind::Internal, error))?)
+    };
+    for (row, micros) in times.iter().flat_map(|times| times.values()).enumerate() {
+        let value = values.as_ref().map(|values| values.of_row(row).1);
+        counter.add(Timestamp(micros.div_euclid(1_000)), keys.of_row(row).1, value);
+    }
+    Ok(())
 }
 
 fn bytes_of(record: &Record) -> u64 {
