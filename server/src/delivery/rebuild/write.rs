@@ -22,6 +22,7 @@ use crate::delivery::declared::{Declared, DeclaredTable};
 use crate::delivery::entry::Entry;
 use crate::delivery::worker::{CHUNK_BYTES_MAX, Chunk, Converting, Memory, Output, Reader, open_converting};
 use crate::error::{Error, Kind, Result};
+use crate::transform::Pins;
 
 /// Records are held until they have so many bytes; then their files are written.
 const PIECE_BYTES: u64 = 16 << 20;
@@ -73,8 +74,7 @@ pub(super) async fn write(
     rebuild: &RebuildValue,
 ) -> Result<Made> {
     let (transforms, specs) = (&parts.transforms, &declared.spec.transforms);
-    // All of it by the versions of now: a rebuild that is done again is done from its beginning.
-    let pins = transforms.pins(specs, 0)?;
+    let pins = Pins::load(&rebuild.modules)?;
     let chain = transforms.chain(&entry.name, specs, &pins).await?;
     let reader = Arc::new(parts.reader(declared, chain, entry.retry.metrics.clone()));
     let mut writer = Writer {
