@@ -14,6 +14,7 @@ mod auth;
 mod tls;
 mod idle;
 mod inputs;
+mod copy;
 mod exports;
 mod subscribe;
 mod idempotence;
