@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Passes all tests: builds the program, makes the Python environment of independent readers, runs every suite.
 # MILLRACE_CRASH_RUNS=1000 makes the sample of crashes the long suite (about half an hour);
-# MILLRACE_AWS_MUTATIONS=20000 that of changed AWS requests.
+# MILLRACE_AWS_MUTATIONS=20000 that of changed AWS requests. MILLRACE_TEST_SPARK=1 has Spark read the files too (PySpark is
+# half a gigabyte, and needs Java 17).
 # Arguments go to cargo test, for example: ./tests/run.sh -p millrace-storage log::
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,9 +22,24 @@ if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
 fi
 export MILLRACE_TEST_PYTHON="$venv/bin/python"
 
-# The tools of the transform templates; what cannot be had is told at the end.
+# What cannot be had is told at the end.
 not_run=()
 skip=()
+spark="$MILLRACE_CACHE/spark"
+pyspark="pyspark==4.3.0"
+if [ "${MILLRACE_TEST_SPARK:-}" != 1 ]; then
+  not_run+=("Spark as a reader: set MILLRACE_TEST_SPARK=1 (PySpark is half a gigabyte)")
+elif ! command -v java >/dev/null; then
+  not_run+=("Spark as a reader: no Java")
+elif [ "$(cat "$spark/.requirements" 2>/dev/null)" != "$pyspark" ]; then
+  say "PySpark into $spark"
+  python3 -m venv --clear "$spark"
+  "$spark/bin/pip" install --quiet --disable-pip-version-check "$pyspark"
+  echo "$pyspark" > "$spark/.requirements"
+fi
+
+
+# The tools of the transform templates.
 tools="$MILLRACE_CACHE/transforms"
 wanted=$(cat deploy/transforms/requirements.txt deploy/transforms/javascript/package.json | cksum)
 if [ "$(cat "$tools/.requirements" 2>/dev/null)" != "$wanted" ]; then
@@ -83,4 +99,7 @@ if [ $# -eq 0 ]; then
 fi
 # One suite after the other, so that a whole program under test has the cores for itself.
 cargo test --locked --no-fail-fast "$@"
+if [ "${MILLRACE_TEST_SPARK:-}" = 1 ] && [ -e "$spark/.requirements" ]; then
+  MILLRACE_TEST_SPARK_PYTHON="$spark/bin/python" cargo test --locked --workspace --test compat -- --ignored spark_reads
+fi
 for what in "${not_run[@]}"; do echo "NOT RUN: $what"; done

@@ -8,7 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::connection::{Channel, ConnectionSettings, Connector, normalize};
-use crate::{Admin, Consumer, Error, GroupConsumer, Producer, ProducerSettings, PutRecord, Result};
+use crate::{Admin, BatchName, Consumer, Error, GroupConsumer, Producer, ProducerSettings, PutRecord, Result};
 
 /// Where a server listens unless told otherwise.
 pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7070";
@@ -133,6 +133,32 @@ impl Client {
             Some(v1::put_result::Result::Error(error)) => Err(crate::producer::error_of(error)),
             None => Err(Error::malformed("a record's result")),
         }
+    }
+
+    /// Puts a batch under a name of the caller's own, for programs that remember across their own restarts what they sent: sent
+    /// again under its name, with the same records and its age, it is stored once. The server knows a name for 24 hours, and of
+    /// each producer the last 32. Returns when all records are durable. Nothing is tried again.
+    ///
+    /// # Errors
+    /// The first that a record met; the others may be stored. One that [may succeed later](Error::is_retryable) asks for the
+    /// whole batch again, under its name.
+    pub async fn put_named(&self, stream: impl Into<String>, name: BatchName, records: Vec<PutRecord>) -> Result<()> {
+        let request = v1::PutRequest {
+            stream: stream.into(),
+            records: records.into_iter().map(Into::into).collect(),
+            producer_id: name.producer_id,
+            sequence: name.sequence,
+            sequence_age_ms: name.age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            ..v1::PutRequest::default()
+        };
+        for result in self.records().put(request).await?.into_inner().results {
+            match result.result {
+                Some(v1::put_result::Result::Placed(_)) => {}
+                Some(v1::put_result::Result::Error(error)) => return Err(crate::producer::error_of(error)),
+                None => return Err(Error::malformed("a record's result")),
+            }
+        }
+        Ok(())
     }
 
     /// A reader of streams.

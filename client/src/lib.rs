@@ -50,4 +50,4 @@ pub use millrace_proto::v1 as proto;
 pub use producer::{Producer, ProducerSettings, PutFuture, RetrySettings};
 #[cfg(feature = "query")]
 pub use query::{Query, Rows};
-pub use record::{Placed, PutRecord, Record};
+pub use record::{BatchName, Placed, PutRecord, Record};

@@ -45,6 +45,17 @@ impl From<PutRecord> for v1::PutRecord {
     }
 }
 
+/// The name of a batch: under it the server stores the batch once, however often it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchName {
+    /// The producer: a random number, not 0.
+    pub producer_id: u64,
+    /// The batch among those of the producer, from 1; later batches have higher numbers.
+    pub sequence: u64,
+    /// How long ago the batch was first sent, where it is sent again.
+    pub age: Option<Duration>,
+}
+
 /// A record that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {

@@ -10,7 +10,7 @@ use millrace_tests::server::{Server, ServerSettings};
 use serde_json::{Value, json};
 
 #[test]
-fn all_flights_are_equal_for_sql_duckdb_pyarrow_and_pyiceberg() {
+fn all_flights_are_equal_for_sql_and_every_reader() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let lake = folder.path().join("lake");
     let settings = ServerSettings::new(&folder.path().join("data"))
@@ -36,10 +36,11 @@ fn all_flights_are_equal_for_sql_duckdb_pyarrow_and_pyiceberg() {
     // The files are complete without the server.
     assert!(server.stop().success(), "the drained server exits well");
     let data = format!("{location}/data");
-    for (reader, place) in
-        [("duckdb", &data), ("duckdb-hive", &data), ("pyarrow", &data), ("pyiceberg", &metadata.to_owned())]
-    {
-        assert_eq!(python::run("compat/readers.py", &[reader, place]), expected, "{reader}");
+    for reader in ["duckdb", "duckdb-hive", "pyarrow", "polars"] {
+        assert_eq!(python::run("compat/readers.py", &[reader, &data]), expected, "{reader}");
+    }
+    for reader in ["pyiceberg", "polars-iceberg"] {
+        assert_eq!(python::run("compat/readers.py", &[reader, metadata]), expected, "{reader}");
     }
 }
 

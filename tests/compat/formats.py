@@ -2,6 +2,7 @@
 
   formats.py pyarrow|duckdb|polars parquet FOLDER    the Parquet files below a folder
   formats.py duckdb|polars lines FOLDER              its JSON lines: plain, gzip or Zstandard, by their names
+  formats.py pyarrow|duckdb|polars values FOLDER     the Parquet files of lines or whole records: their one column `value`
 """
 
 import glob
@@ -63,6 +64,33 @@ def polars_lines(folder):
     return of_polars(frames)
 
 
+def of_values(values):
+    """Rows, and their bytes: of a text, as UTF-8."""
+    values = [value.encode() if isinstance(value, str) else bytes(value) for value in values]
+    return {"rows": len(values), "bytes": sum(map(len, values))}
+
+
+def pyarrow_values(folder):
+    import pyarrow.dataset
+
+    table = pyarrow.dataset.dataset(files(folder, "parquet"), format="parquet").to_table(columns=["value"])
+    return of_values(table["value"].to_pylist())
+
+
+def duckdb_values(folder):
+    import duckdb
+
+    rows = duckdb.connect().execute(f"select value from read_parquet({files(folder, 'parquet')!r})").fetchall()
+    return of_values(value for (value,) in rows)
+
+
+def polars_values(folder):
+    import polars
+
+    frames = [polars.read_parquet(path, columns=["value"], hive_partitioning=False) for path in files(folder, "parquet")]
+    return of_values(polars.concat(frames)["value"].to_list())
+
+
 if __name__ == "__main__":
     reader, kind, folder = sys.argv[1:]
     readers = {
@@ -71,6 +99,9 @@ if __name__ == "__main__":
             f"read_parquet({files(folder, 'parquet')!r}, union_by_name=true, hive_partitioning=false)"
         ),
         ("polars", "parquet"): polars_parquet,
+        ("pyarrow", "values"): pyarrow_values,
+        ("duckdb", "values"): duckdb_values,
+        ("polars", "values"): polars_values,
         ("duckdb", "lines"): lambda folder: of_duckdb(f"read_json({files(folder, 'jsonl')!r}, format='newline_delimited')"),
         ("polars", "lines"): polars_lines,
     }

@@ -2,3 +2,5 @@
 
 mod flights;
 mod formats;
+mod inputs;
+mod partitions;

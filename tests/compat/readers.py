@@ -4,7 +4,9 @@
   readers.py duckdb FOLDER        the Parquet files below a table's data folder
   readers.py duckdb-hive FOLDER   the same, with the Hive folders made columns
   readers.py pyarrow FOLDER       the same files as a PyArrow dataset
+  readers.py polars FOLDER        the same files as a lazy frame of Polars
   readers.py pyiceberg METADATA   the table from its Iceberg metadata file
+  readers.py polars-iceberg METADATA   the same, as a lazy frame of Polars
 """
 
 import json
@@ -76,6 +78,27 @@ def pyiceberg(metadata):
     return of_arrow(StaticTable.from_metadata(metadata).scan().to_arrow())
 
 
+def of_polars(frame):
+    import polars
+
+    totals = frame.select(polars.len(), polars.col("distance").sum(), polars.col("dep_time").count()).collect().row(0)
+    years = frame.select(polars.col("year").unique()).collect()["year"].to_list()
+    carriers = frame.group_by("carrier").agg(polars.len()).collect().rows()
+    return summary(*totals, years, carriers)
+
+
+def polars(folder):
+    import polars
+
+    return of_polars(polars.scan_parquet(f"{folder}/**/*.parquet", hive_partitioning=False))
+
+
+def polars_iceberg(metadata):
+    import polars
+
+    return of_polars(polars.scan_iceberg(metadata))
+
+
 if __name__ == "__main__":
     reader, place = sys.argv[1:]
     readers = {
@@ -83,6 +106,8 @@ if __name__ == "__main__":
         "duckdb": duckdb,
         "duckdb-hive": lambda folder: duckdb(folder, hive=True),
         "pyarrow": pyarrow,
+        "polars": polars,
         "pyiceberg": pyiceberg,
+        "polars-iceberg": polars_iceberg,
     }
     print(json.dumps(readers[reader](place)))

@@ -12,6 +12,8 @@ mod encryption;
 mod auth;
 mod tls;
 mod idle;
+mod inputs;
+mod copy;
 mod exports;
 mod subscribe;
 mod idempotence;

@@ -19,7 +19,9 @@ use clap::Parser;
 use millrace_benches::place::Place;
 use millrace_storage::lake::FileNames;
 use millrace_storage::lake::convert::{ConvertSettings, Converter};
+use millrace_storage::lake::event_time::TimeSource;
 use millrace_storage::lake::parquet::{self, ParquetSettings, ParquetTarget};
+use millrace_storage::lake::partition::Partitioning;
 use millrace_storage::lake::prefix::Prefix;
 use millrace_storage::lake::row::Row;
 use millrace_storage::lake::schema::{ARRIVAL_TIME, TableSchema};
@@ -130,6 +132,7 @@ fn own(lines: &[Bytes], arguments: &Arguments, system_columns: bool) -> Outcome<
         table_root: "default/flights".to_owned(),
         names: FileNames { delivery: "flights".to_owned(), batch: 0 },
         schema: Arc::clone(&converter.schema().schema),
+        partitioning: Partitioning::hourly(&TimeSource::Arrival),
         partition_spec_id: 0,
         time_column: ARRIVAL_TIME.to_owned(),
         prefix: Prefix::default(),

@@ -9,6 +9,7 @@ mod apply;
 mod stream;
 mod stream_keys;
 mod reshard;
+mod copy;
 mod put;
 mod tail;
 mod group;

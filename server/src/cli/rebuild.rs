@@ -42,7 +42,7 @@ pub(super) struct RebuildArgs {
 
 /// A time, or how long ago, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
-struct Time(i64);
+pub(super) struct Time(pub(super) i64);
 
 impl FromStr for Time {
     type Err = String;

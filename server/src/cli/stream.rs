@@ -8,6 +8,7 @@ use millrace_client::proto::{CreateStreamRequest, OverQuota, ShardQuota, Stream,
 use serde::Serialize;
 
 use super::confirm::{ConfirmArgs, confirm};
+use super::copy::{self, CopyArgs};
 use super::limit::Limit;
 use super::output::{
     NamedArgs, OutputArgs, bytes, bytes_per_second, count, duration, facts, records_per_second, table, time,
@@ -30,6 +31,7 @@ Examples:
   millrace stream update flights --mode on-demand        the load decides the number of shards
   millrace stream split flights 0
   millrace stream merge flights 4 5
+  millrace stream copy flights trial --from 6h           each record once, also over crashes
   millrace stream describe flights --output json
   millrace shards calc --help               how many shards a load needs")]
 pub(super) struct StreamArgs {
@@ -77,6 +79,7 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    Copy(CopyArgs),
     Split(SplitArgs),
     Merge(MergeArgs),
     /// Give an encrypted stream a new data key.
@@ -212,6 +215,7 @@ pub(super) async fn run(args: StreamArgs, endpoint: &Endpoint) -> Result<()> {
                 failed => Err(Failure::new(format!("{failed} data keys could not be unwrapped"))),
             }
         }
+        Command::Copy(args) => copy::run(args, endpoint).await,
         Command::Split(args) => reshard::split(args, endpoint).await,
         Command::Merge(args) => reshard::merge(args, endpoint).await,
         Command::Delete { name, confirm: flags } => {

@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_storage::catalog::{self, TableName};
+use millrace_storage::lake::convert::{ConvertSettings, Converter};
+use millrace_storage::lake::input::Input;
+use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::log::ShardKey;
 use millrace_storage::meta::keys;
 use millrace_storage::meta::keys::batch;
@@ -212,23 +215,47 @@ impl Deliveries {
         for spec in &pipeline.tables {
             declared.insert(table_name(&spec.name)?, spec.clone());
         }
+        let mut deliveries = Vec::with_capacity(pipeline.deliveries.len());
         for spec in &pipeline.deliveries {
-            if let Some(table) = spec.table_name() {
-                // A table that nobody declares comes into being by default, and stays as it is where it exists.
-                let name = table_name(table).map_err(|error| spec.invalid("table", error))?;
-                if !declared.contains_key(&name) && self.table_spec(&name).await?.is_none() {
-                    declared.insert(name, TableSpec::implied(table));
-                }
-            }
+            let Some(table) = spec.table_name() else {
+                deliveries.push(spec.clone());
+                continue;
+            };
+            // A table that nobody declares comes into being by default, and stays as it is where it exists.
+            let name = table_name(table).map_err(|error| spec.invalid("table", error))?;
+            let table = match (declared.get(&name), self.table_spec(&name).await?) {
+                (Some(table), _) => table.clone(),
+                (None, Some(found)) => TableSpec::from_toml(&found)?,
+                (None, None) => declared.entry(name.clone()).or_insert(TableSpec::implied(table)).clone(),
+            };
+            let spec = spec.clone().with_columns_of(&table);
+            self.check_input(&spec, &name, &table).await?;
+            deliveries.push(spec);
         }
         for (name, spec) in declared {
             plan.tables.push(self.plan_table(name, spec).await?);
         }
         let streams: BTreeSet<&str> = plan.streams.iter().map(|(name, ..)| name.as_str()).collect();
-        for spec in &pipeline.deliveries {
+        for spec in &deliveries {
             plan.deliveries.push(self.plan_delivery(spec, &streams)?);
         }
         Ok(plan)
+    }
+
+    /// Checks that the table has, or may get, the columns that a delivery's input fills.
+    async fn check_input(&self, spec: &DeliverySpec, name: &TableName, table: &TableSpec) -> Result<()> {
+        let input = spec.check_input(table)?;
+        if input == Input::Json {
+            return Ok(());
+        }
+        let settings = ConvertSettings { input, ..table.convert_settings()? };
+        let invalid = |error| spec.invalid("input", error);
+        let base = match self.parts().catalog.load(name).await {
+            Ok(found) => TableSchema::of(found.metadata()),
+            Err(catalog::Error::NotFound { .. }) => table.initial_schema(&settings)?,
+            Err(error) => return Err(error.into()),
+        };
+        Converter::new(settings, &spec.stream, &base).map(drop).map_err(invalid)
     }
 
     fn plan_stream(&self, spec: &StreamSpec) -> Result<(StreamName, StreamOptions, Change)> {
@@ -242,11 +269,16 @@ impl Deliveries {
     }
 
     async fn plan_table(&self, name: TableName, spec: TableSpec) -> Result<(TableName, TableSpec, Change)> {
-        let spec = TableSpec { name: name.to_string(), ..spec };
+        let spec = TableSpec { name: name.to_string(), ..spec }.normalised()?;
         spec.new_table()?;
         let before = self.table_spec(&name).await?;
         if let Some(before) = &before {
-            TableSpec::from_toml(before)?.check_change(&spec)?;
+            let before = TableSpec::from_toml(before)?;
+            before.check_change(&spec)?;
+            if before.partition_by != spec.partition_by {
+                let loaded = self.parts().catalog.load(&name).await?;
+                spec.check_partitioning(loaded.metadata().current_schema())?;
+            }
         }
         let change = Change::new("table", &name.to_string(), before.as_deref(), &spec.to_toml());
         Ok((name, spec, change))
@@ -288,6 +320,8 @@ impl Deliveries {
                 Action::Unchanged => {}
                 Action::Created => self.create_table(name, spec).await?,
                 Action::Updated => {
+                    // Before the declaration, so that whoever goes by it finds the partition spec.
+                    self.parts().catalog.repartition(name, &spec.partitioning()?).await?;
                     self.parts().catalog.set_spec(name, &spec.to_toml()).await?;
                     self.redeclare_table(name).await?;
                 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millrace_storage::catalog::TableName;
+use millrace_storage::lake::input::Input;
 use millrace_storage::lake::schema::ARRIVAL_TIME;
 use millrace_storage::log::ShardKey;
 use millrace_storage::meta::keys::intent::IntentValue;
@@ -23,6 +24,8 @@ pub(crate) struct Declared {
     pub(crate) table: Option<DeclaredTable>,
     /// Where its objects lie.
     pub(crate) layout: Arc<Layout>,
+    /// How its records are written.
+    pub(crate) input: Input,
 }
 
 /// The table of a delivery.
@@ -35,7 +38,7 @@ pub(crate) struct DeclaredTable {
 }
 
 impl DeclaredTable {
-    /// The column that partitions it.
+    /// The column whose time its files' prefix goes by.
     pub(crate) fn time_column(&self) -> String {
         self.spec.time.as_ref().map_or(ARRIVAL_TIME, |time| &time.field).to_owned()
     }
@@ -56,7 +59,7 @@ impl Declared {
             None => None,
         };
         let spec = DeliverySpec::from_toml(&intent.spec_toml)?;
-        let layout = Arc::new(Layout::of(&spec)?);
-        Ok(Self { spec, table, layout, ..self.clone() })
+        let (layout, input) = (Arc::new(Layout::of(&spec)?), spec.input()?);
+        Ok(Self { spec, table, layout, input, ..self.clone() })
     }
 }

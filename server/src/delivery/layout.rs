@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use millrace_storage::lake::input::{CsvParser, Input};
 use millrace_storage::lake::partition::{KeyQuery, safe_key};
 use millrace_storage::lake::prefix::{DEFAULT_ERROR_PREFIX, DEFAULT_PREFIX, KeyName, Prefix};
 use millrace_storage::lake::row::Cause;
@@ -36,6 +37,9 @@ enum KeySource {
 #[derive(Debug)]
 pub(crate) struct Keys<'l> {
     layout: &'l Layout,
+    input: &'l Input,
+    /// For CSV, where a key is asked of its fields.
+    csv: Option<CsvParser>,
     known: HashMap<Vec<String>, Result<Arc<[String]>, String>>,
 }
 
@@ -65,9 +69,21 @@ impl Layout {
         Ok(Self { prefix, error_prefix, backup_prefix: zoned(backup_prefix)?, keys })
     }
 
-    /// For the keys of rows.
-    pub(crate) fn keys(&self) -> Keys<'_> {
-        Keys { layout: self, known: HashMap::new() }
+    /// For the keys of rows that are written so.
+    pub(crate) fn keys<'l>(&'l self, input: &'l Input) -> Keys<'l> {
+        let csv = match input {
+            Input::Csv(format) if self.queried().next().is_some() => Some(format.parser()),
+            _ => None,
+        };
+        Keys { layout: self, input, csv, known: HashMap::new() }
+    }
+
+    /// The keys that are read from rows, each with the field that it is, where it is one of the row itself.
+    pub(super) fn queried(&self) -> impl Iterator<Item = (&String, Option<&str>)> {
+        self.keys.iter().filter_map(|key| match key {
+            KeySource::Query(name, query) => Some((name, query.only_field())),
+            KeySource::Transform(_) => None,
+        })
     }
 }
 
@@ -84,10 +100,16 @@ impl KeySource {
         }
     }
 
-    fn read(&self, data: &[u8], told: &PartitionKeys) -> Result<String, (Cause, String)> {
+    fn read(&self, data: &[u8], told: &PartitionKeys, csv: Option<&CsvParser>) -> Result<String, (Cause, String)> {
         let unsafe_key = |message| (Cause::PartitionKey, message);
         match self {
-            Self::Query(name, query) => safe_key(name, &query.read(name, data)?).map_err(unsafe_key),
+            Self::Query(name, query) => {
+                let value = match csv {
+                    Some(csv) => field_of(csv, name, query)?,
+                    None => query.read(name, data)?,
+                };
+                safe_key(name, &value).map_err(unsafe_key)
+            }
             Self::Transform(name) => match told.get(name) {
                 Some(value) => safe_key(name, value).map_err(unsafe_key),
                 None => Err(unsafe_key(format!("the transform chain gave the record no partition key {name:?}"))),
@@ -96,13 +118,30 @@ impl KeySource {
     }
 }
 
+/// The key that is a field of the row that was read last.
+fn field_of(csv: &CsvParser, name: &str, query: &KeyQuery) -> Result<String, (Cause, String)> {
+    let place = query.only_field().and_then(|field| csv.columns().iter().position(|column| column == field));
+    let value = place.and_then(|place| csv.value(place));
+    let absent = || (Cause::PartitionKey, format!("the partition key {name:?}, {query}, is null in the record"));
+    value.map(str::to_owned).ok_or_else(absent)
+}
+
 impl Keys<'_> {
+    /// How rows are written.
+    pub(crate) const fn input(&self) -> &Input {
+        self.input
+    }
+
     /// The keys of an output, safe for names; `None` where the prefix asks for none. Else why the output is set aside.
     pub(crate) fn of(&mut self, data: &[u8], told: &PartitionKeys) -> Result<Option<Arc<[String]>>, (Cause, String)> {
         if self.layout.keys.is_empty() {
             return Ok(None);
         }
-        let keys = self.layout.keys.iter().map(|key| key.read(data, told)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(csv) = &mut self.csv {
+            csv.read(data).map_err(|message| (Cause::InvalidCsv, message))?;
+        }
+        let csv = self.csv.as_ref();
+        let keys = self.layout.keys.iter().map(|key| key.read(data, told, csv)).collect::<Result<Vec<_>, _>>()?;
         if let Some(known) = self.known.get(&keys) {
             return known.clone().map(Some).map_err(|message| (Cause::PartitionKey, message));
         }

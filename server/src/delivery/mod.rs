@@ -10,6 +10,7 @@
 
 mod settings;
 mod spec;
+mod input;
 mod pipeline;
 mod layout;
 mod declared;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use apply::{Action, Asked, Change};
 pub use describe::{Described, DescribedShard, Replayed, State};
+pub use input::{CsvSpec, InputSpec};
 pub use ledger::LedgerObject;
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
 pub use rebuild::{RebuildRequest, Rebuilt, parse_transforms};
@@ -109,7 +111,8 @@ impl Parts {
             conversions: Arc::clone(&self.conversions),
             chain,
             layout: Arc::clone(&declared.layout),
-            time_column: declared.table.as_ref().map(DeclaredTable::time_column),
+            input: declared.input.clone(),
+            table: declared.table.clone(),
             corrupt_blocks: self.settings.corrupt_blocks,
             metrics,
         }
@@ -312,8 +315,8 @@ impl Deliveries {
                 Some(DeclaredTable { name, spec })
             }
         };
-        let layout = Arc::new(Layout::of(&spec)?);
-        Ok(Declared { spec, stream, table, layout })
+        let (layout, input) = (Arc::new(Layout::of(&spec)?), spec.input()?);
+        Ok(Declared { spec, stream, table, layout, input })
     }
 
     /// For each shard the offset that its next record gets: all before it is acknowledged.

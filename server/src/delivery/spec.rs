@@ -12,6 +12,7 @@ use millrace_storage::lake::prefix::{DEFAULT_PREFIX, PREFIX_BYTES_MAX};
 use millrace_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::input::InputSpec;
 use super::layout::Layout;
 use super::settings::MEMORY_BYTES_MIN;
 use super::turns::Priority;
@@ -194,6 +195,10 @@ pub struct TableSpec {
     /// The event time; left out, the arrival time partitions the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<TimeSpec>,
+    /// What partitions it, such as `day(at)`, `identity(carrier)`, `bucket(16, flight)` or `truncate(2, carrier)`; left out,
+    /// the hour of its time. Columns must be declared, or the table's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition_by: Vec<String>,
     /// Declared columns.
     #[serde(default, rename = "column", skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<ColumnSpec>,
@@ -208,6 +213,7 @@ impl TableSpec {
             schema_policy: SchemaPolicy::default(),
             system_columns: true,
             time: None,
+            partition_by: Vec::new(),
             columns: Vec::new(),
         }
     }
@@ -278,6 +284,10 @@ pub struct DeliverySpec {
     /// The transform chain, in order.
     #[serde(default)]
     pub transforms: Vec<TransformSpec>,
+    /// How the outputs of the transform chain are written, for `parquet`: `json` (the default), `csv`, `lines`, `raw`, or
+    /// `{ format = "csv", … }`.
+    #[serde(default, skip_serializing_if = "InputSpec::is_json")]
+    pub input: InputSpec,
     /// A batch is written when its records have so many bytes. 1 MiB to 128 MiB, default 64 MiB.
     #[serde(default = "buffer_size")]
     pub buffer_size: Size,
@@ -525,6 +535,10 @@ impl DeliverySpec {
             return Err(self.invalid("partitions_max", words));
         }
         Layout::of(&self)?;
+        // What a table declares may be missing yet.
+        if !matches!(&self.input, InputSpec::Csv(csv) if csv.columns.is_empty()) {
+            self.input()?;
+        }
         Ok(self)
     }
 
@@ -571,6 +585,7 @@ impl DeliverySpec {
 
     fn normalise_json_lines(&mut self) -> Result<()> {
         self.refuse("table", self.table.is_some())?;
+        self.refuse("input", !self.input.is_json())?;
         self.refuse("bloom_filters", !self.bloom_filters.is_empty())?;
         self.refuse("sort_by", !self.sort_by.is_empty())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;
@@ -582,6 +597,7 @@ impl DeliverySpec {
 
     fn normalise_raw(&mut self) -> Result<()> {
         self.refuse("table", self.table.is_some())?;
+        self.refuse("input", !self.input.is_json())?;
         self.refuse("bloom_filters", !self.bloom_filters.is_empty())?;
         self.refuse("sort_by", !self.sort_by.is_empty())?;
         self.refuse("row_group_rows", self.row_group_rows.is_some())?;

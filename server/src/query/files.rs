@@ -125,13 +125,38 @@ impl PruningStatistics for DataFiles {
         Some(Arc::new(self.files.entries.iter().map(|file| Some(file.rows())).collect::<UInt64Array>()))
     }
 
-    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        None
+    /// Files whose partition rules out all of the values.
+    fn contained(&self, column: &Column, values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        let id = id(self.with_ids.field_with_name(&column.name).ok()?)?;
+        if !self.files.entries.iter().any(|file| file.is_partitioned_by(id)) {
+            return None;
+        }
+        let values: Vec<Datum> = values.iter().map(datum).collect::<Option<_>>()?;
+        let may_hold = |file: &FileEntry| values.iter().any(|value| file.may_hold(id, value));
+        // That a file may hold a value does not say that it does.
+        Some(self.files.entries.iter().map(|file| (!may_hold(file)).then_some(false)).collect())
     }
 }
 
 fn id(field: &Field) -> Option<i32> {
     adapt::field_id(field)?.parse().ok()
+}
+
+/// A value that a column is compared with, where it is one that tables are partitioned by.
+fn datum(value: &ScalarValue) -> Option<Datum> {
+    Some(match value {
+        ScalarValue::Boolean(Some(value)) => Datum::bool(*value),
+        ScalarValue::Int32(Some(value)) => Datum::int(*value),
+        ScalarValue::Int64(Some(value)) => Datum::long(*value),
+        ScalarValue::Date32(Some(value)) => Datum::date(*value),
+        ScalarValue::Time64Microsecond(Some(value)) => Datum::time_micros(*value).ok()?,
+        ScalarValue::TimestampMicrosecond(Some(value), None) => Datum::timestamp_micros(*value),
+        ScalarValue::TimestampMicrosecond(Some(value), Some(_)) => Datum::timestamptz_micros(*value),
+        ScalarValue::Utf8(Some(value)) | ScalarValue::Utf8View(Some(value)) | ScalarValue::LargeUtf8(Some(value)) => {
+            Datum::string(value)
+        }
+        _ => return None,
+    })
 }
 
 fn order(a: &ScalarValue, b: &ScalarValue) -> std::cmp::Ordering {

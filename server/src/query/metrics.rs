@@ -25,7 +25,7 @@ pub(super) struct QueryMetrics {
     pub(super) spilled_bytes: IntCounter,
     /// Data files that scans looked at in metadata.
     pub(super) files_considered: IntCounter,
-    /// Data files that scans left out by their statistics.
+    /// Data files that scans left out by their statistics or partitions.
     pub(super) files_pruned: IntCounter,
     /// Rows that came from log tails.
     pub(super) tail_rows: IntCounter,
@@ -46,8 +46,10 @@ impl QueryMetrics {
             spilled_bytes: metrics.counter("millrace_query_spilled_bytes_total", "Bytes spilled to disk."),
             files_considered: metrics
                 .counter("millrace_query_files_considered_total", "Data files that scans looked at in metadata."),
-            files_pruned: metrics
-                .counter("millrace_query_files_pruned_total", "Data files that scans left out by their statistics."),
+            files_pruned: metrics.counter(
+                "millrace_query_files_pruned_total",
+                "Data files that scans left out by their statistics or partitions.",
+            ),
             tail_rows: metrics.counter("millrace_query_tail_rows_total", "Rows that scans took from log tails."),
             reloads: metrics
                 .counter("millrace_query_reloads_total", "Tables read again because their log tail had moved on."),

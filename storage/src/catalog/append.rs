@@ -18,6 +18,8 @@ pub struct Append {
     /// The schema that the files were written with: the table's own with columns added or widened. `None` where the files
     /// have no column that the table has not.
     pub schema: Option<SchemaRef>,
+    /// The partition spec that the files were written for; `None` for the table's default.
+    pub partition_spec_id: Option<i32>,
     /// What the batch holds.
     pub summary: BatchSummary,
     /// What must hold for the commit, such as the checkpoint that the batch began at.
@@ -33,7 +35,12 @@ impl Catalog {
     /// condition of the caller failed, and [`Error::Schema`] that the table's columns have changed so that the rows must be
     /// converted anew. An error that [may have applied](Error::may_have_applied) is decided by reading the checkpoint.
     pub async fn append(&self, name: &TableName, append: Append) -> Result<Table> {
-        let along = Along { schema: append.schema.as_ref(), conditions: &append.conditions, writes: &append.writes };
+        let along = Along {
+            schema: append.schema.as_ref(),
+            partition_spec_id: append.partition_spec_id,
+            conditions: &append.conditions,
+            writes: &append.writes,
+        };
         let slot = self.slot(name);
         let _turn = slot.commit.lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {

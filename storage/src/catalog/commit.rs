@@ -48,10 +48,12 @@ impl From<Error> for Refused {
 }
 
 /// What a commit of any kind comes with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Along<'a> {
     /// The schema that the files were written with.
     pub(super) schema: Option<&'a SchemaRef>,
+    /// The partition spec that the files were written for, where it may not be the default any more.
+    pub(super) partition_spec_id: Option<i32>,
     /// What must hold.
     pub(super) conditions: &'a [Condition],
     /// What else is written.
@@ -67,7 +69,8 @@ pub(super) struct Attempt<'a> {
     along: Along<'a>,
     /// The schema to commit, where it is not the base's.
     schema: Option<Schema>,
-    /// The base with that schema: what the transaction sees, so that its manifests have the new columns.
+    /// The base with that schema, and with the files' partition spec as the default: what the transaction sees, so that its
+    /// manifests have the new columns and the right spec.
     pub(super) view: Table,
     /// Iceberg's errors cannot carry ours, so the outcome is handed over here.
     outcome: Mutex<Option<Result<Done, Refused>>>,
@@ -76,7 +79,7 @@ pub(super) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     pub(super) fn new(catalog: &'a Catalog, name: &'a TableName, base: &'a Loaded, along: Along<'a>) -> Result<Self> {
         let schema = extended_schema(name, base.table.metadata(), along.schema)?;
-        let view = view(catalog, name, base, schema.clone())?;
+        let view = view(catalog, name, base, schema.clone(), along.partition_spec_id)?;
         Ok(Self { catalog, name, base, along, schema, view, outcome: Mutex::new(None) })
     }
 
@@ -202,11 +205,18 @@ fn extended_schema(name: &TableName, table: &TableMetadata, written: Option<&Sch
     }
 }
 
-/// The base as the transaction shall see it: with the schema to commit, and not from the future.
-fn view(catalog: &Catalog, name: &TableName, base: &Loaded, schema: Option<Schema>) -> Result<Table> {
+/// The base as the transaction shall see it: with the schema to commit and the files' partition spec, and not from the future.
+fn view(
+    catalog: &Catalog,
+    name: &TableName,
+    base: &Loaded,
+    schema: Option<Schema>,
+    partition_spec_id: Option<i32>,
+) -> Result<Table> {
     let held = base.table.metadata();
     let is_ahead = held.last_updated_ms() > Timestamp::now().as_millis();
-    if schema.is_none() && !is_ahead {
+    let partition_spec_id = partition_spec_id.filter(|id| *id != held.default_partition_spec_id());
+    if schema.is_none() && partition_spec_id.is_none() && !is_ahead {
         return Ok(base.table.clone());
     }
     let mut metadata = held.clone();
@@ -214,6 +224,10 @@ fn view(catalog: &Catalog, name: &TableName, base: &Loaded, schema: Option<Schem
         let built = metadata.into_builder(None).add_current_schema(schema).and_then(|builder| builder.build());
         // What is refused here is the schema: everything else is as it was committed.
         metadata = built.map_err(|error| Error::Schema { table: name.clone(), reason: error.to_string() })?.metadata;
+    }
+    if let Some(id) = partition_spec_id {
+        let built = metadata.into_builder(None).set_default_partition_spec(id).and_then(|builder| builder.build());
+        metadata = built.map_err(|error| Error::iceberg(name, error))?.metadata;
     }
     if is_ahead {
         metadata = without_times(&metadata).map_err(|error| Error::iceberg(name, error.into()))?;

@@ -1,16 +1,13 @@
-//! New tables: Iceberg v2, partitioned by the hour of the time column.
+//! New tables: Iceberg v2, partitioned as their owner says.
 
 use std::collections::HashMap;
 
-use iceberg::spec::{
-    FormatVersion, PrimitiveType, Schema, SortOrder, TableMetadataBuilder, TableProperties, Transform,
-};
-use iceberg::spec::{Type, UnboundPartitionSpec};
+use iceberg::spec::{FormatVersion, Schema, SortOrder, TableMetadataBuilder, TableProperties};
 use iceberg::table::Table;
 use iceberg::{MetadataLocation, Result as IcebergResult};
 
 use super::{Catalog, Error, Loaded, Result, TableName};
-use crate::lake::schema::PARTITION_FIELD;
+use crate::lake::partition::Partitioning;
 use crate::meta;
 use crate::meta::keys::table::TableValue;
 use crate::meta::keys::{self, Stored};
@@ -26,8 +23,8 @@ pub(super) const DELETE_AFTER_COMMIT: &str = "write.metadata.delete-after-commit
 pub struct NewTable {
     /// Its columns. Their ids are assigned anew: read them from the table that comes back.
     pub schema: Schema,
-    /// The top-level timestamp column whose hour partitions the table.
-    pub time_column: String,
+    /// What of its columns partitions it.
+    pub partitioning: Partitioning,
     /// The declaration, in TOML; may be empty.
     pub spec_toml: String,
 }
@@ -38,8 +35,9 @@ impl Catalog {
         if keys::get(&*self.meta, &name.key()).await?.is_some() {
             return Err(Error::Exists { table: name.clone() });
         }
-        let NewTable { schema, time_column, spec_toml } = new;
-        let partitioning = partitioning(name, &schema, &time_column)?;
+        let NewTable { schema, partitioning, spec_toml } = new;
+        let refused = |error: crate::lake::Error| Error::Schema { table: name.clone(), reason: error.to_string() };
+        let partitioning = partitioning.unbound(&schema).map_err(refused)?;
         let location = self.location(name);
         let create = || -> IcebergResult<_> {
             let unsorted = SortOrder::unsorted_order();
@@ -73,27 +71,6 @@ impl Catalog {
             outcome => Ok(outcome?),
         }
     }
-}
-
-fn partitioning(name: &TableName, schema: &Schema, time_column: &str) -> Result<UnboundPartitionSpec> {
-    let refuse = |reason: String| Error::Schema { table: name.clone(), reason };
-    let field = schema.as_struct().field_by_name(time_column);
-    let field = field.ok_or_else(|| refuse(format!("the time column {time_column} is not among the columns")))?;
-    let is_time = match &*field.field_type {
-        Type::Primitive(primitive) => {
-            use PrimitiveType::{Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
-            matches!(primitive, Timestamp | TimestampNs | Timestamptz | TimestamptzNs)
-        }
-        _ => false,
-    };
-    if !is_time {
-        return Err(refuse(format!("the time column {time_column} is {}, not a timestamp", field.field_type)));
-    }
-    if schema.field_by_name(PARTITION_FIELD).is_some() {
-        return Err(refuse(format!("no column may be named {PARTITION_FIELD}")));
-    }
-    let hour = UnboundPartitionSpec::builder().add_partition_field(field.id, PARTITION_FIELD, Transform::Hour);
-    Ok(hour.map_err(|error| Error::iceberg(name, error))?.build())
 }
 
 fn properties() -> HashMap<String, String> {

@@ -4,8 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use iceberg::spec::{Datum, Literal, ManifestContentType, ManifestEntryRef, ManifestFile, PrimitiveLiteral, Transform};
+use iceberg::spec::{
+    Datum, Literal, ManifestContentType, ManifestEntryRef, ManifestFile, PartitionField, PartitionSpecRef,
+    PrimitiveLiteral, SchemaRef, Transform,
+};
 use iceberg::table::Table;
+use iceberg::transform::create_transform_function;
 use parking_lot::Mutex;
 
 use super::{Catalog, Error, Result, TableName};
@@ -31,7 +35,8 @@ pub struct TableFiles {
 #[derive(Debug, Clone)]
 pub struct FileEntry {
     entry: ManifestEntryRef,
-    hour: Option<i32>,
+    /// What its partition is in terms of.
+    spec: PartitionSpecRef,
 }
 
 impl FileEntry {
@@ -55,8 +60,45 @@ impl FileEntry {
 
     /// The hour of its rows' time, in hours since the Unix epoch, UTC; `None` where the file is not partitioned so.
     #[must_use]
-    pub const fn hour(&self) -> Option<i32> {
-        self.hour
+    pub fn hour(&self) -> Option<i32> {
+        self.partition().find_map(|(field, value)| match (field.transform, value) {
+            (Transform::Hour, Some(PrimitiveLiteral::Int(hour))) => Some(*hour),
+            _ => None,
+        })
+    }
+
+    /// Its partition, such as `_by_day_at=2013-01-01/carrier=UA`; the schema is the table's.
+    #[must_use]
+    pub fn partition_path(&self, schema: SchemaRef) -> String {
+        self.spec.partition_to_path(self.entry.data_file().partition(), schema)
+    }
+
+    /// Whether its partition tells anything of the column's values.
+    #[must_use]
+    pub fn is_partitioned_by(&self, field_id: i32) -> bool {
+        self.spec.fields().iter().any(|field| field.source_id == field_id)
+    }
+
+    /// Whether a row of it may have the value in the column, as far as its partition tells.
+    #[must_use]
+    pub fn may_hold(&self, field_id: i32, value: &Datum) -> bool {
+        self.partition().filter(|(field, _)| field.source_id == field_id).all(|(field, held)| {
+            let transformed = create_transform_function(&field.transform).and_then(|of| of.transform_literal(value));
+            match (transformed, held) {
+                (Ok(Some(transformed)), Some(held)) => may_be_same(transformed.literal(), held),
+                // The rows of the file have null there.
+                (Ok(Some(_)), None) => false,
+                _ => true,
+            }
+        })
+    }
+
+    fn partition(&self) -> impl Iterator<Item = (&PartitionField, Option<&PrimitiveLiteral>)> {
+        let values = self.entry.data_file().partition().iter().map(|value| match value {
+            Some(Literal::Primitive(value)) => Some(value),
+            _ => None,
+        });
+        self.spec.fields().iter().zip(values)
     }
 
     /// No value of the column is below it. Long strings are cut, and a column that has been widened since has the old type.
@@ -75,6 +117,16 @@ impl FileEntry {
     #[must_use]
     pub fn nulls(&self, field_id: i32) -> Option<u64> {
         self.entry.data_file().null_value_counts().get(&field_id).copied()
+    }
+}
+
+/// Whether two partition values are, or may be, the same; a column may have been widened between them.
+fn may_be_same(one: &PrimitiveLiteral, other: &PrimitiveLiteral) -> bool {
+    use PrimitiveLiteral::{Int, Long};
+    match (one, other) {
+        (Int(one), Long(other)) | (Long(other), Int(one)) => i64::from(*one) == *other,
+        (one, other) if std::mem::discriminant(one) == std::mem::discriminant(other) => one == other,
+        _ => true,
     }
 }
 
@@ -155,18 +207,11 @@ impl ManifestCache {
 }
 
 async fn read(table: &Table, manifest: &ManifestFile) -> iceberg::Result<Arc<[FileEntry]>> {
-    let is_hourly = table
-        .metadata()
-        .partition_spec_by_id(manifest.partition_spec_id)
-        .is_some_and(|spec| matches!(spec.fields(), [field] if field.transform == Transform::Hour));
+    let id = manifest.partition_spec_id;
+    let spec = table.metadata().partition_spec_by_id(id).ok_or_else(|| {
+        iceberg::Error::new(iceberg::ErrorKind::DataInvalid, format!("there is no partition spec {id}"))
+    })?;
     let (entries, _) = manifest.load_manifest(table.file_io()).await?.into_parts();
     let living = entries.into_iter().filter(|entry| entry.is_alive());
-    Ok(living.map(|entry| FileEntry { hour: if is_hourly { hour(&entry) } else { None }, entry }).collect())
-}
-
-fn hour(entry: &ManifestEntryRef) -> Option<i32> {
-    match entry.data_file().partition().fields() {
-        [Some(Literal::Primitive(PrimitiveLiteral::Int(hour)))] => Some(*hour),
-        _ => None,
-    }
+    Ok(living.map(|entry| FileEntry { entry, spec: Arc::clone(spec) }).collect())
 }

@@ -13,6 +13,7 @@ mod summary;
 mod create;
 mod append;
 mod overwrite;
+mod repartition;
 mod commit;
 mod tidy;
 mod files;

@@ -34,6 +34,8 @@ pub struct Overwrite {
     pub removed: HashSet<String>,
     /// The schema that the new files were written with. `None` where they have no column that the table has not.
     pub schema: Option<SchemaRef>,
+    /// The partition spec that the new files were written for; `None` for the table's default.
+    pub partition_spec_id: Option<i32>,
     /// What the snapshot says of itself.
     pub properties: HashMap<String, String>,
     /// What must hold for the commit.
@@ -48,8 +50,12 @@ impl Catalog {
     /// Appends that come between are kept. [`Error::FileGone`] says that the table does not list a file any more that is to
     /// be replaced; for the other errors see [`Catalog::append`].
     pub async fn overwrite(&self, name: &TableName, overwrite: Overwrite) -> Result<Table> {
-        let along =
-            Along { schema: overwrite.schema.as_ref(), conditions: &overwrite.conditions, writes: &overwrite.writes };
+        let along = Along {
+            schema: overwrite.schema.as_ref(),
+            partition_spec_id: overwrite.partition_spec_id,
+            conditions: &overwrite.conditions,
+            writes: &overwrite.writes,
+        };
         let slot = self.slot(name);
         let _turn = slot.commit.lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
@@ -142,6 +148,7 @@ impl<'a> Producer<'a> {
             }
         }
         if !self.overwrite.files.is_empty() {
+            // The view's default is what the files were written for.
             let spec_id = table.metadata().default_partition_spec_id();
             let mut writer = self.writer(spec_id).map_err(failed)?;
             let added = self.overwrite.files.iter().cloned();

@@ -10,6 +10,7 @@ pub mod event_time;
 pub mod partition;
 pub mod prefix;
 pub mod schema;
+pub mod input;
 mod json;
 pub mod convert;
 mod names;

@@ -20,7 +20,7 @@ pub struct Row {
     pub arrival_time: Timestamp,
     /// The record's partition key: UTF-8.
     pub partition_key: Bytes,
-    /// The output: one JSON object, where all is well.
+    /// One row of the output, as the delivery's input is declared: one JSON object by default, where all is well.
     pub data: Bytes,
     /// The partition keys that the prefix asks for, in its order and safe in names; `None` where it asks for none. Rows
     /// with the same keys share them.
@@ -57,6 +57,10 @@ pub enum Cause {
     InvalidJson,
     /// JSON, but not an object.
     NotAnObject,
+    /// Not UTF-8, quotes that do not stand right, or another number of fields than the columns that the delivery names.
+    InvalidCsv,
+    /// A line or a record for a column of text is not UTF-8.
+    NotText,
     /// A value is not of its column's type (policy `reject`).
     TypeConflict,
     /// A field is not in the schema (policy `reject`).
@@ -78,9 +82,11 @@ pub enum Cause {
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidJson,
         Self::NotAnObject,
+        Self::InvalidCsv,
+        Self::NotText,
         Self::TypeConflict,
         Self::UnknownField,
         Self::FieldName,
@@ -97,6 +103,8 @@ impl Cause {
         match self {
             Self::InvalidJson => "invalid_json",
             Self::NotAnObject => "not_an_object",
+            Self::InvalidCsv => "invalid_csv",
+            Self::NotText => "not_text",
             Self::TypeConflict => "type_conflict",
             Self::UnknownField => "unknown_field",
             Self::FieldName => "field_name",

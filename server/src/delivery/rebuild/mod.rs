@@ -7,7 +7,8 @@
 //! 4. **Swap**: one overwrite of the table, together with the ledger. Readers see the old files or the new.
 //! 5. **Remove** the old files, some time later, so that a reader of the old snapshot can end.
 //!
-//! After a crash an open rebuild begins again at 2, and removes first what it had written. The delivery goes on meanwhile.
+//! After a crash an open rebuild begins again at 2, by the same versions of modules, and removes first what it had written. The
+//! delivery goes on meanwhile.
 //! It must never replace a file without knowing that all of its rows are made anew.
 
 mod plan;
@@ -34,6 +35,8 @@ use crate::transform::TransformSpec;
 
 /// How often a rebuild is begun again because the table's columns changed meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
+/// The batch that a rebuild counts as where a version is tried on some batches: none of those.
+const WHOLE: u64 = 0;
 /// How often it is looked whether a replay under way has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts to finish what a crash left.
@@ -118,10 +121,13 @@ impl Deliveries {
         if let Some(transforms) = &request.transforms {
             spec.transforms = transforms.clone();
         }
+        let spec = spec.normalised()?;
+        let modules = self.parts().transforms.pins(&spec.transforms, WHOLE)?.store();
         let value = RebuildValue {
             number: before.as_ref().map_or(0, |before| before.value.number) + 1,
             state: RebuildState::Open.into(),
-            spec_toml: spec.normalised()?.to_toml(),
+            spec_toml: spec.to_toml(),
+            modules,
             from_ms: request.from.map(|from| from.0),
             to_ms: request.to.map(|to| to.0),
             begun_at_ms: Timestamp::now().as_millis(),
@@ -322,6 +328,7 @@ impl Deliveries {
             files: made.files.clone(),
             removed: plan.files.iter().cloned().collect(),
             schema: made.schema.as_ref().map(|schema| schema.schema.clone()),
+            partition_spec_id: made.partition_spec_id,
             properties: [(REBUILD.to_owned(), named)].into(),
             conditions,
             writes,

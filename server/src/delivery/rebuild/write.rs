@@ -22,6 +22,7 @@ use crate::delivery::declared::{Declared, DeclaredTable};
 use crate::delivery::entry::Entry;
 use crate::delivery::worker::{CHUNK_BYTES_MAX, Chunk, Converting, Memory, Output, Reader, open_converting};
 use crate::error::{Error, Kind, Result};
+use crate::transform::Pins;
 
 /// Records are held until they have so many bytes; then their files are written.
 const PIECE_BYTES: u64 = 16 << 20;
@@ -31,6 +32,8 @@ const PIECE_BYTES: u64 = 16 << 20;
 pub(super) struct Made {
     pub(super) files: Vec<DataFile>,
     pub(super) schema: Option<TableSchema>,
+    /// The partition spec of the files.
+    pub(super) partition_spec_id: Option<i32>,
     pub(super) totals: Totals,
     /// By batch, what took its rows' place.
     batches: BTreeMap<u64, RebuiltBatch>,
@@ -71,8 +74,7 @@ pub(super) async fn write(
     rebuild: &RebuildValue,
 ) -> Result<Made> {
     let (transforms, specs) = (&parts.transforms, &declared.spec.transforms);
-    // All of it by the versions of now: a rebuild that is done again is done from its beginning.
-    let pins = transforms.pins(specs, 0)?;
+    let pins = Pins::load(&rebuild.modules)?;
     let chain = transforms.chain(&entry.name, specs, &pins).await?;
     let reader = Arc::new(parts.reader(declared, chain, entry.retry.metrics.clone()));
     let mut writer = Writer {
@@ -219,6 +221,7 @@ impl Writer<'_> {
         (totals.rows, totals.files, totals.bytes_out) = (written.rows, written.files, written.bytes);
         totals.set_aside = written.set_aside.len() as u64;
         self.made.totals += totals;
+        self.made.partition_spec_id = written.partition_spec_id.or(self.made.partition_spec_id);
         self.made.files.extend(written.data_files);
         let batch = self.made.batches.entry(number).or_default();
         batch.rows += written.rows;

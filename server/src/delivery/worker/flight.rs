@@ -243,6 +243,7 @@ async fn commit(
                 let append = Append {
                     files: written.data_files.clone(),
                     schema: batch.schema.as_ref().map(|schema| Arc::clone(&schema.schema)),
+                    partition_spec_id: written.partition_spec_id,
                     summary: summary(retry, batch, totals),
                     conditions: conditions.clone(),
                     writes: writes.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_storage::lake::convert::Converter;
+use millrace_storage::lake::convert::{ConvertSettings, Converter};
 use millrace_storage::lake::schema::TableSchema;
 use millrace_storage::log::{Offset, ShardId};
 use millrace_storage::meta::keys::checkpoint::{CheckpointKey, CheckpointValue};
@@ -87,7 +87,8 @@ pub(crate) async fn open_converting(
         Some(base) => base,
         None => TableSchema::of(parts.catalog.load(&table.name).await?.metadata()),
     };
-    let converter = Converter::new(table.spec.convert_settings()?, &declared.spec.stream, &base);
+    let settings = ConvertSettings { input: declared.input.clone(), ..table.spec.convert_settings()? };
+    let converter = Converter::new(settings, &declared.spec.stream, &base);
     let failed = |error| Error::new(Kind::FailedPrecondition, format_args!("table {}: {error}", table.name));
     Ok(Converting::Table(Box::new(converter.map_err(failed)?)))
 }

@@ -9,6 +9,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use bytes::Bytes;
 use millrace_storage::lake::convert::Converter;
+use millrace_storage::lake::input::{Input as RowInput, Rows};
 use millrace_storage::lake::parquet::KeyedBatch;
 use millrace_storage::lake::partition::{PartitionCounter, PartitionSet};
 use millrace_storage::lake::row::{Cause, Row, SetAside};
@@ -19,6 +20,7 @@ use millrace_storage::time::Timestamp;
 
 use super::chunk::{Chunk, Content};
 use crate::delivery::budget::{Budget, Reservation};
+use crate::delivery::declared::DeclaredTable;
 use crate::delivery::layout::{Keys, Layout};
 use crate::delivery::metrics::WorkerMetrics;
 use crate::delivery::settings::CorruptBlocks;
@@ -76,8 +78,9 @@ pub(crate) struct Reader {
     pub(crate) conversions: Arc<Turns>,
     pub(crate) chain: Chain,
     pub(crate) layout: Arc<Layout>,
-    /// For a table: the column that partitions it.
-    pub(crate) time_column: Option<String>,
+    /// How the chain's outputs are written.
+    pub(crate) input: RowInput,
+    pub(crate) table: Option<DeclaredTable>,
     pub(crate) corrupt_blocks: CorruptBlocks,
     pub(crate) metrics: WorkerMetrics,
 }
@@ -211,7 +214,7 @@ impl Reader {
 
     fn convert(&self, converting: Converting, shard: ShardId, records: Vec<Record>) -> (Converting, Result<Converted>) {
         let oldest_at = records.first().map(|record| record.arrival_time);
-        let made = transform(&self.chain, &self.layout, shard, &records);
+        let made = transform(&self.chain, self.layout.keys(&self.input), shard, &records);
         self.convert_rows(converting, made, oldest_at)
     }
 
@@ -236,24 +239,39 @@ impl Reader {
         let mut totals = made.totals;
         totals.rows = content.rows();
         totals.set_aside = made.set_aside.len() as u64;
-        let partitions = self.partitions(&content);
+        let partitions = match self.partitions(&content) {
+            Ok(partitions) => partitions,
+            Err(error) => return (converting, Err(error)),
+        };
         (converting, Ok(Converted { content, set_aside: made.set_aside, partitions, totals, oldest_at }))
     }
 
-    fn partitions(&self, content: &Content) -> PartitionSet {
+    fn partitions(&self, content: &Content) -> Result<PartitionSet> {
         let mut counter = PartitionCounter::new(&self.layout.prefix);
-        match content {
-            Content::Lines(rows) => rows.iter().for_each(|row| counter.add(row.arrival_time, row.keys())),
-            Content::Table(KeyedBatch { batch, keys }) => {
-                let column = self.time_column.as_ref().and_then(|name| batch.column_by_name(name));
-                let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-                for (row, micros) in times.iter().flat_map(|times| times.values()).enumerate() {
-                    counter.add(Timestamp(micros.div_euclid(1_000)), keys.of_row(row).1);
-                }
-            }
+        match (content, &self.table) {
+            (Content::Table(keyed), Some(table)) => count_rows(&mut counter, table, keyed)?,
+            (Content::Lines(rows), _) => rows.iter().for_each(|row| counter.add(row.arrival_time, row.keys(), None)),
+            (Content::Table(_), None) => {}
         }
-        counter.finish()
+        Ok(counter.finish())
     }
+}
+
+fn count_rows(counter: &mut PartitionCounter<'_>, table: &DeclaredTable, keyed: &KeyedBatch) -> Result<()> {
+    let KeyedBatch { batch, keys } = keyed;
+    let column = batch.column_by_name(&table.time_column());
+    let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    // Hours count by their folders alone, which as a rule are hours.
+    let values = if table.spec.partition_by.is_empty() {
+        None
+    } else {
+        Some(table.spec.partitioning()?.values(batch).map_err(|error| Error::new(Kind::Internal, error))?)
+    };
+    for (row, micros) in times.iter().flat_map(|times| times.values()).enumerate() {
+        let value = values.as_ref().map(|values| values.of_row(row).1);
+        counter.add(Timestamp(micros.div_euclid(1_000)), keys.of_row(row).1, value);
+    }
+    Ok(())
 }
 
 fn bytes_of(record: &Record) -> u64 {
@@ -310,10 +328,10 @@ pub(super) struct Transformed {
     pub(super) totals: Totals,
 }
 
-fn transform(chain: &Chain, layout: &Layout, shard: ShardId, records: &[Record]) -> Transformed {
+fn transform(chain: &Chain, keys: Keys<'_>, shard: ShardId, records: &[Record]) -> Transformed {
     let bytes_in = records.iter().map(bytes_of).sum();
     let mut made = Transformed::default();
-    made.run(chain, layout, chain.inputs(shard, records), &vec![0; records.len()]);
+    made.run(chain, keys, chain.inputs(shard, records), &vec![0; records.len()]);
     (made.totals.records, made.totals.bytes_in) = (records.len() as u64, bytes_in);
     made
 }
@@ -321,10 +339,9 @@ fn transform(chain: &Chain, layout: &Layout, shard: ShardId, records: &[Record])
 impl Transformed {
     /// Runs the chain over the inputs of some records, and takes in what becomes of them. `subs` says for each record the
     /// number of its first output.
-    pub(super) fn run(&mut self, chain: &Chain, layout: &Layout, inputs: Vec<Input>, subs: &[u32]) {
+    pub(super) fn run(&mut self, chain: &Chain, mut keys: Keys<'_>, inputs: Vec<Input>, subs: &[u32]) {
         let outcomes = chain.apply(&inputs);
         self.rows.reserve(inputs.len());
-        let mut keys = layout.keys();
         let mut inputs = inputs.into_iter().zip(outcomes).peekable();
         for (record, first) in subs.iter().enumerate() {
             let (mut sub, before) = (*first, self.totals.outputs);
@@ -343,14 +360,10 @@ impl Transformed {
     fn take(&mut self, input: &Input, outcome: Outcome, sub: u32, keys: &mut Keys<'_>) -> u32 {
         let whole = Some(input.data.clone());
         match outcome {
-            Outcome::One(output) => {
-                self.output(row(input, sub, output.data, whole), &output.partition_keys, keys);
-                sub + 1
-            }
-            Outcome::Many(outputs) => outputs.into_iter().fold(sub, |sub, output| {
-                self.output(row(input, sub, output.data, None), &output.partition_keys, keys);
-                sub + 1
-            }),
+            Outcome::One(output) => self.output(row(input, sub, output.data, whole), &output.partition_keys, keys),
+            Outcome::Many(outputs) => outputs
+                .into_iter()
+                .fold(sub, |sub, output| self.output(row(input, sub, output.data, None), &output.partition_keys, keys)),
             Outcome::Dropped => {
                 self.totals.outputs += 1;
                 self.totals.dropped += 1;
@@ -365,8 +378,33 @@ impl Transformed {
         }
     }
 
-    /// Takes in an output of the chain, with its partition keys.
-    pub(super) fn output(&mut self, mut row: Row, told: &PartitionKeys, keys: &mut Keys<'_>) {
+    /// Takes in an output of the chain, with its partition keys: its rows, numbered from its own number on. Gives the number
+    /// after the last.
+    pub(super) fn output(&mut self, row: Row, told: &PartitionKeys, keys: &mut Keys<'_>) -> u32 {
+        let next = row.sub + 1;
+        if keys.input().is_whole() {
+            self.row(row, told, keys);
+            return next;
+        }
+        match keys.input().rows(row.data.clone()) {
+            Ok(Rows::One(data)) => self.row(Row { data, ..row }, told, keys),
+            Ok(Rows::Many(rows)) => {
+                // Each is a part of what became of the record.
+                let whole = Row { source: None, ..row };
+                return rows.into_iter().fold(whole.sub, |sub, data| {
+                    self.row(Row { data, sub, ..whole.clone() }, told, keys);
+                    sub + 1
+                });
+            }
+            Err((cause, message)) => {
+                self.totals.outputs += 1;
+                self.set_aside.push(SetAside { row, cause, message, attempts: 1 });
+            }
+        }
+        next
+    }
+
+    fn row(&mut self, mut row: Row, told: &PartitionKeys, keys: &mut Keys<'_>) {
         self.totals.outputs += 1;
         match keys.of(&row.data, told) {
             Ok(keys) => {

@@ -261,9 +261,11 @@ impl Reader {
             inputs.extend(of_record.map(|input| Input { record: record_number, ..input }));
             subs.push(row.sub);
         }
-        made.run(&self.chain, &self.layout, inputs, &subs);
-        let mut keys = self.layout.keys();
-        outputs.into_iter().for_each(|row| made.output(row, &PartitionKeys::default(), &mut keys));
+        made.run(&self.chain, self.layout.keys(&self.input), inputs, &subs);
+        let mut keys = self.layout.keys(&self.input);
+        for row in outputs {
+            made.output(row, &PartitionKeys::default(), &mut keys);
+        }
         made.totals.replayed = lines.len() as u64;
         Ok(made)
     }

@@ -36,6 +36,8 @@ const BACKUP_MEMORY_BYTES: u64 = 10 << 20;
 pub(crate) struct Written {
     /// For a table.
     pub(crate) data_files: Vec<DataFile>,
+    /// The partition spec that they were written for.
+    pub(crate) partition_spec_id: Option<i32>,
     /// For lines.
     pub(crate) objects: Vec<BatchObject>,
     /// Where records were set aside.
@@ -120,11 +122,19 @@ impl Output<'_> {
         let rows: u64 = batches.iter().map(|keyed| keyed.batch.num_rows() as u64).sum();
         let (Some(schema), true) = (self.schema, rows > 0) else { return Ok(Written::default()) };
         let loaded = parts.catalog.load(&table.name).await?;
+        // A batch that is done again is partitioned as its intent says, also where the table is by another spec now.
+        let partitioning = table.spec.partitioning()?;
+        let absent = || {
+            let words = format_args!("table {} has no partition spec of {partitioning}", table.name);
+            Error::new(Kind::FailedPrecondition, words)
+        };
+        let partition_spec_id = partitioning.spec_id(loaded.metadata()).ok_or_else(absent)?;
         let target = ParquetTarget {
             table_root: table.name.folder(),
             names: self.names.clone(),
             schema: Arc::clone(&schema.schema),
-            partition_spec_id: loaded.metadata().default_partition_spec_id(),
+            partitioning,
+            partition_spec_id,
             time_column: table.time_column(),
             prefix: self.declared.layout.prefix.clone(),
         };
@@ -137,7 +147,8 @@ impl Output<'_> {
             return Err(Error::new(Kind::Internal, words));
         }
         let bytes = data_files.iter().map(DataFile::file_size_in_bytes).sum();
-        Ok(Written { rows, files: data_files.len() as u64, bytes, data_files, ..Written::default() })
+        let (files, partition_spec_id) = (data_files.len() as u64, Some(partition_spec_id));
+        Ok(Written { rows, files, bytes, data_files, partition_spec_id, ..Written::default() })
     }
 
     async fn write_lines(&self, parts: &Parts) -> Result<Written> {

@@ -23,6 +23,7 @@ pub(in super::super) struct Files {
 struct Row<'a> {
     table: &'a str,
     hour: Option<i64>,
+    partition: String,
     rows: u64,
     bytes: u64,
     url: &'a str,
@@ -38,6 +39,7 @@ impl SystemTable for Files {
         columns(&[
             ("table", DataType::Utf8),
             ("hour", time()),
+            ("partition", DataType::Utf8),
             ("rows", DataType::UInt64),
             ("bytes", DataType::UInt64),
             ("url", DataType::Utf8),
@@ -50,9 +52,11 @@ impl SystemTable for Files {
         for (name, table) in catalog.load_all().await? {
             let name = name.to_string();
             let files = catalog.files(&table).await?;
+            let schema = table.metadata().current_schema();
             let rows = files.entries.iter().map(|file| Row {
                 table: &name,
                 hour: file.hour().map(|hour| i64::from(hour) * HOUR_MILLIS),
+                partition: file.partition_path(Arc::clone(schema)),
                 rows: file.rows(),
                 bytes: file.size_bytes(),
                 url: file.url(),

@@ -13,6 +13,8 @@ use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{Literal, NestedField, PrimitiveType, Schema, Struct, Type};
 use iceberg::writer::file_writer::{FileWriter, FileWriterBuilder, ParquetWriterBuilder};
 use millrace_storage::catalog::{Append, BatchSummary, Catalog, NewTable, TableName, file_io};
+use millrace_storage::lake::event_time::TimeSource;
+use millrace_storage::lake::partition::Partitioning;
 use millrace_storage::lake::store::Store;
 use millrace_storage::log::{Offset, ShardId};
 use millrace_storage::meta::memory::MemoryMeta;
@@ -84,7 +86,8 @@ impl Lake {
     pub(crate) async fn create(&self, name: &str, columns: &[(&str, Type)]) -> TableName {
         let name: TableName = name.parse().unwrap();
         let schema = table_schema(columns);
-        let new = NewTable { schema, time_column: "_arrival_time".to_owned(), spec_toml: String::new() };
+        let new =
+            NewTable { schema, partitioning: Partitioning::hourly(&TimeSource::Arrival), spec_toml: String::new() };
         self.catalog.create(&name, new).await.unwrap();
         name
     }
@@ -122,7 +125,8 @@ impl Lake {
         let summary =
             BatchSummary { delivery: "d".to_owned(), batch: offsets.start, ranges, totals: Default::default() };
         let schema = schema.map(Arc::new);
-        let append = Append { files, schema, summary, conditions: Vec::new(), writes: Vec::new() };
+        let append =
+            Append { files, schema, partition_spec_id: None, summary, conditions: Vec::new(), writes: Vec::new() };
         self.catalog.append(name, append).await.unwrap();
     }
 }

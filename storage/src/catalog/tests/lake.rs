@@ -47,6 +47,7 @@ async fn deliver(catalog: &Catalog, number: u64, rows: Vec<Row>) -> iceberg::tab
         table_root: name().folder(),
         names: FileNames { delivery: "flights".to_owned(), batch: number },
         schema: Arc::clone(&converter.schema().schema),
+        partitioning: Partitioning::hourly(&TimeSource::Arrival),
         partition_spec_id: table.metadata().default_partition_spec_id(),
         time_column: ARRIVAL_TIME.to_owned(),
         prefix: Prefix::default(),
@@ -55,14 +56,17 @@ async fn deliver(catalog: &Catalog, number: u64, rows: Vec<Row>) -> iceberg::tab
         write(catalog.store(), &ParquetSettings::default(), &target, vec![converted.batch.into()]).await.unwrap();
     let schema = converter.is_evolved().then(|| Arc::clone(&converter.schema().schema));
     let summary = summary("flights", number, number * records, (number + 1) * records);
-    catalog.append(&name(), Append { files, schema, summary, conditions: vec![], writes: vec![] }).await.unwrap()
+    catalog
+        .append(&name(), Append { files, schema, partition_spec_id: None, summary, conditions: vec![], writes: vec![] })
+        .await
+        .unwrap()
 }
 
 async fn create(catalog: &Catalog) {
     let settings = settings();
     let initial = TableSchema::initial(&[], &settings.time, settings.policy, settings.system_columns).unwrap();
     let schema = initial.schema.as_ref().clone();
-    let new = NewTable { schema, time_column: ARRIVAL_TIME.to_owned(), spec_toml: String::new() };
+    let new = NewTable { schema, partitioning: Partitioning::hourly(&TimeSource::Arrival), spec_toml: String::new() };
     catalog.create(&name(), new).await.unwrap();
 }
 

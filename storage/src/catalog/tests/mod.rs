@@ -2,6 +2,7 @@
 
 mod appending;
 mod overwriting;
+mod repartitioning;
 mod evolving;
 mod failing;
 mod lake;
@@ -17,6 +18,8 @@ use iceberg::spec::{
 };
 
 use super::*;
+use crate::lake::event_time::{TimeFormat, TimeSource};
+use crate::lake::partition::Partitioning;
 use crate::lake::store::StoreSettings;
 use crate::log::{Offset, ShardId};
 use crate::meta::keys::Totals;
@@ -58,7 +61,7 @@ fn schema(columns: Vec<Arc<NestedField>>) -> Schema {
 fn new_table() -> NewTable {
     NewTable {
         schema: schema(columns()),
-        time_column: "_arrival_time".to_owned(),
+        partitioning: Partitioning::hourly(&TimeSource::Arrival),
         spec_toml: "name = \"flights\"".to_owned(),
     }
 }
@@ -90,6 +93,7 @@ fn batch(delivery: &str, batch: u64) -> Append {
     Append {
         files: vec![file(&name(), &format!("{delivery}-{batch:012}-000"), 10)],
         schema: None,
+        partition_spec_id: None,
         summary: summary(delivery, batch, batch * 10, batch * 10 + 10),
         conditions: vec![],
         writes: vec![],

@@ -14,6 +14,7 @@ fn overwrite(removed: &[&str], added: &[(&str, u64)]) -> Overwrite {
         files: added.iter().map(|(name, rows)| file(&super::name(), name, *rows)).collect(),
         removed: removed.iter().map(|name| url(name)).collect::<HashSet<_>>(),
         schema: None,
+        partition_spec_id: None,
         properties: HashMap::from([(REBUILD.to_owned(), "1".to_owned())]),
         conditions: vec![],
         writes: vec![],

@@ -1,4 +1,5 @@
-//! From rows to columns: JSON objects become an Arrow batch, and the schema grows with them.
+//! From rows to columns: JSON objects, CSV rows, lines or whole records become an Arrow batch, and the schema grows with
+//! JSON.
 //!
 //! Each row is read once, straight into the columns. A row that fails is taken back whole, with all that it changed, and set
 //! aside with its cause; its neighbours do not notice. A value that its column cannot take without loss goes to `_rescued`.
@@ -15,6 +16,7 @@ mod scalar;
 mod infer;
 mod rescue;
 pub(in crate::lake) mod read;
+mod text;
 mod system;
 
 use std::collections::HashSet;
@@ -25,13 +27,16 @@ use arrow::datatypes::Schema as ArrowSchema;
 use iceberg::spec::Schema;
 
 use super::event_time::TimeSource;
+use super::input::Input;
 use super::partition::RowKeys;
 use super::row::{Cause, Row, SetAside};
 use super::schema::{self, ColumnSpec, SchemaPolicy, TableSchema};
 use super::{Error, Result};
 use column::{Column, Columns, Values};
 use read::{Failure, Reader, State};
+use rescue::Rescued;
 use system::{SystemColumn, SystemColumns};
+use text::CsvReader;
 
 /// How rows become columns.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,8 +49,40 @@ pub struct ConvertSettings {
     pub time: TimeSource,
     /// Whether the table has the system columns. `_rescued` depends on the policy alone.
     pub system_columns: bool,
+    /// How rows are written. Columns that it names and the table does not declare are made as [`Input::columns`] has them.
+    pub input: Input,
     /// What one record may do.
     pub limits: ConvertLimits,
+}
+
+impl ConvertSettings {
+    /// The declared columns, and those of the input that neither they nor the table have.
+    fn columns_beside(&self, table: &TableSchema) -> Vec<ColumnSpec> {
+        let mut columns = self.columns.clone();
+        let time = match &self.time {
+            TimeSource::Field { field, .. } => Some(field),
+            TimeSource::Arrival => None,
+        };
+        let fields = table.schema.as_struct().fields();
+        for column in self.input.columns() {
+            let is_it = |name: &String| name.to_lowercase() == column.name.to_lowercase();
+            let is_declared = self.columns.iter().map(|declared| &declared.name).chain(time).any(is_it);
+            if !is_declared && !fields.iter().any(|field| is_it(&field.name)) {
+                columns.push(column);
+            }
+        }
+        columns
+    }
+}
+
+impl RowReader {
+    fn new(input: &Input, columns: &Columns) -> Result<Self> {
+        Ok(match input {
+            Input::Json => Self::Json,
+            Input::Csv(format) => Self::Csv(Box::new(CsvReader::new(format, columns))),
+            Input::Lines | Input::Raw => Self::Value(text::value_place(columns)?),
+        })
+    }
 }
 
 /// What one record may do to a table. A record past a limit is set aside.
@@ -79,9 +116,18 @@ pub struct Converted {
     pub keys: RowKeys,
 }
 
+/// What reads a row.
+enum RowReader {
+    Json,
+    Csv(Box<CsvReader>),
+    /// Into the column at a place.
+    Value(usize),
+}
+
 /// Turns rows into batches; the schema evolves inside.
 pub struct Converter {
     settings: ConvertSettings,
+    reader: RowReader,
     columns: Columns,
     system: SystemColumns,
     state: State,
@@ -117,7 +163,8 @@ impl Converter {
                 "nesting_depth_max is {depth}; allowed are 1 to {NESTING_DEPTH_CEILING}"
             )));
         }
-        let wanted = TableSchema::initial(&settings.columns, &settings.time, settings.policy, settings.system_columns)?;
+        let declared = settings.columns_beside(table);
+        let wanted = TableSchema::initial(&declared, &settings.time, settings.policy, settings.system_columns)?;
         let mut last_id = table.last_column_id;
         let mut system = SystemColumns::new(stream);
         let mut list = Vec::new();
@@ -154,6 +201,7 @@ impl Converter {
         }
         let mut columns = Columns::new(String::new(), list);
         let required = required_columns(&mut columns, &settings.time)?;
+        let reader = RowReader::new(&settings.input, &columns)?;
         let mut paths = Vec::new();
         columns.list.iter().for_each(|column| column::paths_of(column, "", &mut paths));
         let state = State {
@@ -168,6 +216,7 @@ impl Converter {
         };
         let mut converter = Self {
             settings,
+            reader,
             columns,
             system,
             state,
@@ -261,12 +310,9 @@ impl Converter {
 
     /// Reads one row into the columns; gives the text of `_rescued`.
     fn convert_row(&mut self, row: &Row, kept: usize) -> Result<Option<String>, (Cause, String)> {
-        let text = read::text_of(&row.data)?;
         self.state.row += 1;
         let (changes, last_id, column_count) = (self.state.changes, self.state.last_id, self.state.column_count);
-        let mut reader = Reader::new(text, std::mem::take(&mut self.scratch), &mut self.state);
-        let outcome = reader.read_record(&mut self.columns, kept);
-        self.scratch = reader.into_scratch();
+        let outcome = self.read_row(&row.data, kept);
         let failure = match outcome.and_then(|rescued| self.check_required(kept).map(|()| rescued)) {
             Ok(rescued) if rescued.is_empty() => return Ok(None),
             Ok(rescued) => return Ok(Some(rescue::render(&rescued))),
@@ -284,6 +330,20 @@ impl Converter {
         match failure {
             Failure::Row(cause, message) => Err((cause, message)),
             Failure::Value => Err((Cause::TypeConflict, "a value is not of its column's type".into())),
+        }
+    }
+
+    fn read_row(&mut self, data: &[u8], kept: usize) -> Result<Rescued, Failure> {
+        match &mut self.reader {
+            RowReader::Json => {
+                let text = read::text_of(data).map_err(|(cause, message)| Failure::Row(cause, message))?;
+                let mut reader = Reader::new(text, std::mem::take(&mut self.scratch), &mut self.state);
+                let outcome = reader.read_record(&mut self.columns, kept);
+                self.scratch = reader.into_scratch();
+                outcome
+            }
+            RowReader::Csv(reader) => reader.read(data, &mut self.columns, kept, &mut self.state),
+            RowReader::Value(place) => text::read_value(data, &mut self.columns.list[*place], kept),
         }
     }
 

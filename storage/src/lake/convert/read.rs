@@ -30,7 +30,7 @@ pub(super) struct State {
 
 impl State {
     /// Whether a record may bring columns and widen numbers.
-    fn grows(&self) -> bool {
+    pub(super) fn grows(&self) -> bool {
         self.infers || self.policy == SchemaPolicy::Evolve
     }
 }
@@ -108,6 +108,16 @@ impl<'j, 's> Reader<'j, 's> {
         let rescued = self.read_object(columns, row, 1, false)?;
         self.json.finish()?;
         Ok(rescued)
+    }
+
+    /// Reads the list or the object of one column at place `row`, and nothing else; gives what of it goes to `_rescued`.
+    pub(super) fn read_nested(mut self, column: &mut Column, row: usize) -> Result<Rescued, Failure> {
+        let peek = self.json.peek()?;
+        if peek == Peek::Null {
+            column.push_null();
+            return Ok(Rescued::new());
+        }
+        self.read_value(column, peek, row, 1, false)
     }
 
     /// Reads an object that was peeked. `depth` is its own.

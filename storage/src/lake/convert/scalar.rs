@@ -72,6 +72,15 @@ pub(super) fn push_text(column: &mut Column, text: &str) -> bool {
     pushed.is_some()
 }
 
+/// Appends bytes as they are. Gives false, and appends nothing, where the column cannot take them.
+pub(super) fn push_bytes(column: &mut Column, data: &[u8]) -> bool {
+    let Values::Binary { ends, bytes } = &mut column.values else { return false };
+    bytes.extend_from_slice(data);
+    ends.push(bytes.len() as i64);
+    column.push_valid();
+    true
+}
+
 /// Appends `true` or `false`. Gives false, and appends nothing, where the column cannot take it.
 pub(super) fn push_bool(column: &mut Column, value: bool) -> bool {
     let Values::Bool(values) = &mut column.values else { return false };

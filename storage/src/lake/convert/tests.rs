@@ -3,6 +3,7 @@
 mod evolve;
 mod limits;
 mod random;
+mod text;
 mod typed;
 
 use arrow::array::AsArray;

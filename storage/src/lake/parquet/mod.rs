@@ -1,6 +1,6 @@
 //! Batches to Parquet files: one file for each partition, with Iceberg field ids and the statistics that a manifest needs.
 //!
-//! A partition is an hour of the time column and an evaluated prefix. It must never give a file a name that depends on
+//! A partition is a value of what the table is partitioned by, and an evaluated prefix. It must never give a file a name that depends on
 //! anything but delivery, batch and partition, and must never hold more files at once than it is told to.
 
 mod encode;
@@ -13,11 +13,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef as ArrowSchemaRef;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, SchemaRef, Struct};
+use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, SchemaRef};
 use parquet::file::metadata::ParquetMetaData;
 
 use self::split::{Parted, Partition};
-use super::partition::RowKeys;
+use super::partition::{Partitioning, RowKeys};
 use super::prefix::Prefix;
 use super::store::Store;
 use super::upload::upload;
@@ -96,9 +96,11 @@ pub struct ParquetTarget {
     pub names: FileNames,
     /// The schema that the files get: the newest.
     pub schema: SchemaRef,
-    /// The table's partition spec: `hour` of the time column.
+    /// What the table is partitioned by.
+    pub partitioning: Partitioning,
+    /// The table's partition spec that says so.
     pub partition_spec_id: i32,
-    /// The time column's name.
+    /// The column whose time the prefix goes by.
     pub time_column: String,
     /// The folders below the table's `data`, of each row's time and partition keys.
     pub prefix: Prefix,
@@ -120,7 +122,7 @@ impl From<RecordBatch> for KeyedBatch {
 }
 
 /// Writes the batches as Parquet files, one for each partition: `data/<prefix><delivery>-<batch>-<part>.parquet`, where part
-/// counts the hours that share a prefix. Gives the files in the order of prefix and hour; the largest are written first.
+/// counts the partition values that share a prefix. Gives the files in the order of both; the largest are written first.
 ///
 /// Batches of older schemas are brought to the target's; empty ones are skipped. Files that are there already are
 /// overwritten. When this returns, all files are durable; after an error some may be there.
@@ -133,7 +135,7 @@ pub async fn write(
     let arrow_schema = iceberg::arrow::schema_to_arrow_schema(&target.schema).map_err(schema::invalid)?;
     let arrow_schema: ArrowSchemaRef = Arc::new(arrow_schema);
     let (schema, of_target) = (Arc::clone(&arrow_schema), target.clone());
-    let parted = blocking(move || Parted::new(batches, &schema, &of_target.time_column, &of_target.prefix)).await??;
+    let parted = blocking(move || Parted::new(batches, &schema, &of_target)).await??;
     let parted = Arc::new(parted);
     let mut planned = plan(&parted);
     planned.sort_by_key(|file| std::cmp::Reverse(file.rows));
@@ -182,7 +184,7 @@ async fn write_file(
     bytes: Vec<u8>,
     metadata: &ParquetMetaData,
 ) -> Result<DataFile> {
-    let Partition { prefix, hour } = &planned.partition;
+    let Partition { prefix, value } = &planned.partition;
     let (folder, name) = (target.names.folder(prefix), target.names.part(planned.part, "parquet"));
     let path = store.path(&format!("{}/data/{folder}{name}", target.table_root));
     let statistics = statistics::collect(&target.schema, metadata)?;
@@ -190,7 +192,7 @@ async fn write_file(
     file.content(DataContentType::Data)
         .file_path(store.url(&path))
         .file_format(DataFileFormat::Parquet)
-        .partition(Struct::from_iter([Some(Literal::int(*hour))]))
+        .partition(value.to_struct())
         .partition_spec_id(target.partition_spec_id)
         .record_count(u64::try_from(metadata.file_metadata().num_rows()).unwrap_or_default())
         .file_size_in_bytes(bytes.len() as u64)

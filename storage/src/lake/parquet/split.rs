@@ -1,4 +1,4 @@
-//! Batches by the partition of their rows: the hour of the time column, and the prefix of the file.
+//! Batches by the partition of their rows: the values that the table is partitioned by, and the prefix of the file.
 //!
 //! No row is copied here: a partition knows which rows of which batch are its own, so that thousands of partitions take
 //! little more than a number for each row.
@@ -9,20 +9,17 @@ use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
-use super::KeyedBatch;
-use crate::lake::partition::RowKeys;
-use crate::lake::prefix::Prefix;
+use super::{KeyedBatch, ParquetTarget};
+use crate::lake::partition::{PartitionValue, RowKeys};
 use crate::lake::schema::{adapt, invalid};
 use crate::lake::{Error, Result};
 use crate::time::Timestamp;
 
-const HOUR_MICROS: i64 = 3_600_000_000;
-
-/// Rows that share a file: its evaluated prefix, and the hour in hours since the Unix epoch.
+/// Rows that share a file: its evaluated prefix, and what the table is partitioned by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Partition {
     pub(super) prefix: String,
-    pub(super) hour: i32,
+    pub(super) value: PartitionValue,
 }
 
 /// Some rows of one batch, in their order.
@@ -42,16 +39,11 @@ pub(super) struct Parted {
 
 impl Parted {
     /// Brings all batches to `schema` and parts their rows. Rows keep their order.
-    pub(super) fn new(
-        batches: Vec<KeyedBatch>,
-        schema: &SchemaRef,
-        time_column: &str,
-        prefix: &Prefix,
-    ) -> Result<Self> {
+    pub(super) fn new(batches: Vec<KeyedBatch>, schema: &SchemaRef, target: &ParquetTarget) -> Result<Self> {
         let mut parted = Self { batches: Vec::with_capacity(batches.len()), partitions: BTreeMap::new() };
         for keyed in batches.into_iter().filter(|keyed| keyed.batch.num_rows() > 0) {
             let batch = adapt(&keyed.batch, schema)?;
-            let (partitions, of_rows) = partitions_of(&batch, time_column, prefix, &keyed.keys)?;
+            let (partitions, of_rows) = partitions_of(&batch, target, &keyed.keys)?;
             let index = parted.batches.len();
             for (partition, rows) in partitions.into_iter().zip(rows_of(&of_rows)) {
                 parted.partitions.entry(partition).or_default().push((index, rows));
@@ -88,12 +80,8 @@ impl Parted {
 }
 
 /// The partitions of a batch in the order in which they first come, and for each row which one it is in.
-fn partitions_of(
-    batch: &RecordBatch,
-    time_column: &str,
-    prefix: &Prefix,
-    keys: &RowKeys,
-) -> Result<(Vec<Partition>, Vec<u32>)> {
+fn partitions_of(batch: &RecordBatch, target: &ParquetTarget, keys: &RowKeys) -> Result<(Vec<Partition>, Vec<u32>)> {
+    let ParquetTarget { time_column, prefix, partitioning, .. } = target;
     let times = batch
         .column_by_name(time_column)
         .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
@@ -101,24 +89,23 @@ fn partitions_of(
     if times.null_count() > 0 {
         return Err(Error::Invalid(format!("the time column {time_column:?} has nulls, which no partition takes")));
     }
+    let values = partitioning.values(batch)?;
     let resolution_micros = prefix.resolution_millis() * 1_000;
     let mut partitions: Vec<Partition> = Vec::new();
     let mut places: HashMap<Partition, u32> = HashMap::new();
     // Most rows share all that their partition depends on with others; only the first of them evaluates the prefix.
-    let mut known: HashMap<(i32, i64, u32), u32> = HashMap::new();
-    let mut last: Option<((i32, i64, u32), u32)> = None;
+    let mut known: HashMap<(u32, i64, u32), u32> = HashMap::new();
+    let mut last: Option<((u32, i64, u32), u32)> = None;
     let mut of_rows = Vec::with_capacity(batch.num_rows());
     for (row, micros) in times.values().iter().enumerate() {
-        let hour = i32::try_from(micros.div_euclid(HOUR_MICROS)).map_err(|_| {
-            Error::Invalid(format!("the time column {time_column:?} has a time outside of the calendar"))
-        })?;
-        let (key, values) = keys.of_row(row);
-        let depends_on = (hour, micros.div_euclid(resolution_micros), key);
+        let (value_place, value) = values.of_row(row);
+        let (key, of_prefix) = keys.of_row(row);
+        let depends_on = (value_place, micros.div_euclid(resolution_micros), key);
         let place = match last {
             Some((of_last, place)) if of_last == depends_on => place,
             _ => *known.entry(depends_on).or_insert_with(|| {
-                let prefix = prefix.evaluate(Timestamp(micros.div_euclid(1_000)), values);
-                let partition = Partition { prefix, hour };
+                let prefix = prefix.evaluate(Timestamp(micros.div_euclid(1_000)), of_prefix);
+                let partition = Partition { prefix, value: value.clone() };
                 *places.entry(partition).or_insert_with_key(|partition| {
                     partitions.push(partition.clone());
                     partitions.len() as u32 - 1

@@ -6,7 +6,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use iceberg::spec::{Datum, PrimitiveLiteral};
+use iceberg::spec::{Datum, Literal, PrimitiveLiteral, Struct};
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
@@ -47,6 +47,7 @@ fn target(converter: &Converter) -> ParquetTarget {
         table_root: "default/events".into(),
         names: FileNames { delivery: "events".into(), batch: 5 },
         schema: Arc::clone(&converter.schema().schema),
+        partitioning: Partitioning::hourly(&TimeSource::Arrival),
         partition_spec_id: 0,
         time_column: TimeSource::Arrival.column().into(),
         prefix: Prefix::default(),

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::PartitionValue;
 use crate::lake::prefix::Prefix;
 use crate::time::Timestamp;
 
@@ -47,11 +48,11 @@ impl<'p> PartitionCounter<'p> {
         Self { prefix, partitions: PartitionSet::default(), known: HashSet::new() }
     }
 
-    /// Adds a row by its time and keys.
-    pub fn add(&mut self, time: Timestamp, keys: &[String]) {
-        let depends_on = (time.0.div_euclid(self.prefix.resolution_millis()), keys);
+    /// Adds a row by its time, its keys, and its partition value where that is to count besides the prefix.
+    pub fn add(&mut self, time: Timestamp, keys: &[String], value: Option<&PartitionValue>) {
+        let depends_on = (time.0.div_euclid(self.prefix.resolution_millis()), keys, value);
         if self.known.insert(hash(&depends_on)) {
-            self.partitions.hashes.insert(hash(&self.prefix.evaluate(time, keys)));
+            self.partitions.hashes.insert(hash(&(self.prefix.evaluate(time, keys), value)));
         }
     }
 
@@ -78,7 +79,7 @@ mod tests {
         let prefix = prefix.in_zone("Asia/Kathmandu").unwrap();
         let mut counter = PartitionCounter::new(&prefix);
         for second in 0..7_200 {
-            counter.add(Timestamp(second * 1_000), &[format!("k{}", second % 3)]);
+            counter.add(Timestamp(second * 1_000), &[format!("k{}", second % 3)], None);
         }
         // Its hours begin a quarter after ours.
         assert_eq!(counter.finish().len(), 3 * 3);

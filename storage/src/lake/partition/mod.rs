@@ -1,15 +1,20 @@
-//! Partition keys: values of records that become part of object names.
+//! Partitions: transforms of columns that a table is partitioned by ([`Partitioning`]), and partition keys, which are values of
+//! records that become part of object names.
 //!
 //! A key comes from data, so anything may be in it. It must never leave its folder, and must never keep an object from
 //! being written: what cannot be made safe is refused, with words for the record that is set aside.
 
+mod partitioning;
+mod values;
 mod query;
 mod rows;
 mod count;
 
 pub use count::{PartitionCounter, PartitionSet};
+pub use partitioning::{PARTITION_FIELDS_MAX, Partitioning};
 pub use query::KeyQuery;
 pub use rows::RowKeys;
+pub use values::{PartitionValue, PartitionValues};
 
 use std::fmt::Write as _;
 

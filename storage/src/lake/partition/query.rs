@@ -44,6 +44,15 @@ impl KeyQuery {
         Err((Cause::PartitionKey, format!("the partition key {name:?}, {}, is {what} in the record", self.text)))
     }
 
+    /// The field, where the path is one field of the record itself.
+    #[must_use]
+    pub fn only_field(&self) -> Option<&str> {
+        match self.steps.as_slice() {
+            [Step::Field(name)] => Some(name),
+            _ => None,
+        }
+    }
+
     fn find(&self, text: &str) -> Result<Result<String, &'static str>, JsonError> {
         let mut json = Json::new(text, String::new());
         let mut peek = json.peek()?;

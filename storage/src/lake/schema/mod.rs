@@ -7,13 +7,11 @@ mod types;
 
 pub use adapt::adapt;
 pub use types::{ColumnSpec, parse_type};
-pub(crate) use types::{NAME_BYTES_MAX, with_fresh_ids};
+pub(crate) use types::{NAME_BYTES_MAX, check_name, with_fresh_ids};
 
 use std::sync::Arc;
 
-use iceberg::spec::{
-    NestedField, PrimitiveType, Schema, SchemaRef, TableMetadata, Transform, Type, UnboundPartitionSpec,
-};
+use iceberg::spec::{NestedField, PrimitiveType, Schema, SchemaRef, TableMetadata, Type};
 
 use super::event_time::TimeSource;
 use super::{Error, Result};
@@ -32,8 +30,10 @@ pub const PARTITION_KEY: &str = "_partition_key";
 pub const RESCUED: &str = "_rescued";
 /// The name of the partition field, `hour(<time column>)`.
 pub const PARTITION_FIELD: &str = "_hour";
+/// How the names of other partition fields begin, but for those that are a column's own value.
+pub const PARTITION_FIELD_PREFIX: &str = "_by_";
 
-/// Names at the top level that no field of a record may have, whatever their case: the system columns, the partition field
+/// Names at the top level that no field of a record may have, whatever their case: the system columns, the partition fields
 /// and Iceberg's own metadata columns (<https://iceberg.apache.org/spec/#reserved-field-ids>).
 const RESERVED: [&str; 17] = [
     ARRIVAL_TIME,
@@ -58,7 +58,9 @@ const RESERVED: [&str; 17] = [
 /// Whether a name at the top level is the system's.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    name.starts_with('_') && RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
+    let begins = |start: &str| name.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start));
+    let is = |reserved: &&str| reserved.eq_ignore_ascii_case(name);
+    name.starts_with('_') && (begins(PARTITION_FIELD_PREFIX) || RESERVED.iter().any(|reserved| is(reserved)))
 }
 
 /// Whether a name is that of a system column, which the converter fills.
@@ -157,15 +159,6 @@ impl TableSchema {
     #[must_use]
     pub fn of(metadata: &TableMetadata) -> Self {
         Self { schema: Arc::clone(metadata.current_schema()), last_column_id: metadata.last_column_id() }
-    }
-
-    /// The partition spec of a table with this schema: `hour(<time column>)`.
-    pub fn partition_spec(&self, time: &TimeSource) -> Result<UnboundPartitionSpec> {
-        let column = time.column();
-        let field = self.schema.field_id_by_name(column);
-        let id = field.ok_or_else(|| Error::Invalid(format!("the schema has no time column {column:?}")))?;
-        let spec = UnboundPartitionSpec::builder().add_partition_field(id, PARTITION_FIELD, Transform::Hour);
-        Ok(spec.map_err(invalid)?.build())
     }
 }
 

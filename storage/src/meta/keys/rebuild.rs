@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::intent::IntentModule;
 use super::{Key, name};
 
 /// The key of a delivery's newest rebuild.
@@ -39,6 +40,9 @@ pub struct RebuildValue {
     /// The URLs of the files that were replaced, to be removed.
     #[prost(string, repeated, tag = "8")]
     pub replaced: Vec<String>,
+    /// The versions of transform modules that rows are made by, also where it begins again.
+    #[prost(message, repeated, tag = "9")]
+    pub modules: Vec<IntentModule>,
 }
 
 /// How far a rebuild is.

@@ -196,6 +196,7 @@ async fn values_come_back() {
         begun_at_ms: 5,
         swapped_at_ms: 6,
         replaced: vec!["file:///x".to_owned()],
+        modules: vec![IntentModule { name: name.clone(), declared: 0, version: 3 }],
     };
     check(RebuildKey { delivery: name.clone() }, rebuild).await;
     let table = TableValue { metadata_location: "file:///m".to_owned(), spec_toml: String::new() };
