@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Kinesis;
 use super::iterator::{ShardIterator, check_dry_run};
 use super::target::StreamRef;
-use super::wire::{Child, GivenRecord, encryption_of};
+use super::wire::{Child, GivenRecord};
 use crate::api::aws::protocol::{AwsError, Call, Checked, Reply};
 use crate::error::Kind;
 use crate::streams::{Position, ShardRecords, StreamState};
@@ -103,14 +103,13 @@ impl Kinesis {
         read: ShardRecords,
     ) -> Result<Reply, AwsError> {
         let ShardRecords { records, next_offset, millis_behind_latest, end, .. } = read;
-        let encryption_type = encryption_of(stream);
         let next = ShardIterator { shard, next: next_offset, stream: stream.name().clone() };
         let bytes: usize = records.iter().map(|record| record.bytes() * 4 / 3 + RECORD_OVERHEAD_BYTES).sum();
         let output = Output {
-            records: records.iter().map(|record| GivenRecord::new(shard, record, encryption_type)).collect(),
+            records: GivenRecord::all(stream, shard, &records),
             next_shard_iterator: end.is_none().then(|| self.seal_iterator(&next)),
             millis_behind_latest,
-            child_shards: end.map(|end| end.children.into_iter().map(Child::from).collect()),
+            child_shards: end.map(Child::all),
         };
         call.reply_of(&output, bytes)
     }
