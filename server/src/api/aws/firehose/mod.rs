@@ -6,6 +6,7 @@
 
 mod name;
 mod target;
+mod source;
 mod destination;
 mod prefix;
 mod processors;
@@ -30,6 +31,7 @@ use async_trait::async_trait;
 use millrace_storage::catalog::Catalog;
 use parking_lot::Mutex;
 
+use self::source::Sources;
 use super::arn::Arns;
 use super::kinesis::Rates;
 use super::metrics::AwsMetrics;
@@ -50,6 +52,7 @@ pub(super) struct Firehose {
     settings: FirehoseSettings,
     metrics: AwsMetrics,
     puts: Rates,
+    sources: Sources,
     /// One change of delivery streams at a time.
     changes: tokio::sync::Mutex<()>,
     /// Why those that a start could not finish are as they are, by name.
@@ -76,8 +79,19 @@ impl Firehose {
         settings.validate()?;
         let Parts { streams, deliveries, catalog, store, arns, metrics } = parts;
         let puts = Rates::new(settings.put_requests_per_second);
-        let (changes, failures) = (tokio::sync::Mutex::default(), Mutex::default());
-        let firehose = Self { streams, deliveries, catalog, store, arns, settings, metrics, puts, changes, failures };
+        let firehose = Self {
+            streams,
+            deliveries,
+            catalog,
+            store,
+            arns,
+            settings,
+            metrics,
+            puts,
+            sources: Sources::default(),
+            changes: tokio::sync::Mutex::default(),
+            failures: Mutex::default(),
+        };
         firehose.recover().await?;
         Ok(Arc::new(firehose))
     }

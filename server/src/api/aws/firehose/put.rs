@@ -132,6 +132,7 @@ impl Firehose {
             self.metrics.throttled("firehose_put_requests_per_second");
             return Err(AwsError::unavailable(SLOW_DOWN));
         }
+        self.sources.check(&name, records.iter().map(|Entry { data: Blob(data) }| data))?;
         let record = |Entry { data: Blob(data) }: Entry| record_of(data);
         let records: Vec<PutRecord> = records.into_iter().map(record).collect();
         let bytes: u64 = records.iter().map(PutRecord::size).sum();

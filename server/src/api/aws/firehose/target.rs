@@ -6,7 +6,7 @@ use millrace_storage::meta::keys::delivery_stream::DeliveryStreamValue;
 use super::Firehose;
 use super::name::Name;
 use crate::api::asked::needs;
-use crate::api::aws::protocol::{AwsError, Call};
+use crate::api::aws::protocol::{AwsError, Call, kms_code};
 use crate::auth::{Resource, ResourceKind};
 use crate::delivery::Asked;
 use crate::error::{Error, Kind};
@@ -75,8 +75,9 @@ impl Firehose {
 /// What streams and deliveries say, in the codes that the operations declare.
 pub(super) fn told(error: Error) -> AwsError {
     let message = error.to_string();
-    if error.objects().iter().any(|(noun, _)| *noun == "data_key") {
-        return AwsError::new("InvalidKMSResourceException", message);
+    if let Some(fault) = error.key_fault() {
+        // As KMS says it, in the member that the shape has for it.
+        return AwsError::new("InvalidKMSResourceException", message).with_field("code", kms_code(fault));
     }
     match error.kind() {
         // A stream, table or transform that a configuration names is a wrong argument.
