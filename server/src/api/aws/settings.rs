@@ -25,6 +25,9 @@ pub struct AwsSettings {
     /// How long a request may take to arrive.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
+    /// How many times AWS' own rates the calls of the control plane may come; 0 is no limit. Off, as they protect what
+    /// many accounts share.
+    pub control_rates_multiple: u32,
 }
 
 impl Default for AwsSettings {
@@ -36,6 +39,7 @@ impl Default for AwsSettings {
             request_bytes_max: ByteSize::mib(16),
             request_in_flight_bytes_max: ByteSize::mib(128),
             request_timeout: Duration::from_secs(30),
+            control_rates_multiple: 0,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Which delivery stream a request is about, whether its caller may, and what is said where a part of the server says no.
 
+use std::time::Instant;
+
 use millrace_storage::meta::keys::Stored;
 use millrace_storage::meta::keys::delivery_stream::DeliveryStreamValue;
 
@@ -27,8 +29,13 @@ pub(super) fn allow(call: &Call, asked: &Asked<'_>) -> crate::error::Result<()> 
 }
 
 impl Firehose {
-    pub(super) fn authorize(&self, call: &Call, resource: &str) -> Result<(), AwsError> {
-        call.caller.authorize(resource)
+    /// Asks whether the caller may, and then for one of the operation's calls. An operation asks once.
+    ///
+    /// # Errors
+    /// `AccessDeniedException`; `LimitExceededException` where its rate is used up.
+    pub(super) fn authorize(&self, call: &Call, arn: &str) -> Result<(), AwsError> {
+        call.caller.authorize(arn)?;
+        self.control.take(call, arn, Instant::now())
     }
 
     /// The name that a request carries, where its caller may do this to it.

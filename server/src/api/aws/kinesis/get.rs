@@ -10,6 +10,7 @@ use super::iterator::{ShardIterator, check_dry_run};
 use super::target::StreamRef;
 use super::wire::{Child, GivenRecord};
 use crate::api::aws::protocol::{AwsError, Call, Checked, Reply};
+use crate::api::aws::rates::Rate;
 use crate::error::Kind;
 use crate::streams::{Position, ShardRecords, StreamState};
 
@@ -58,7 +59,8 @@ impl Kinesis {
         let iterator = self.open_iterator(&input.shard_iterator)?;
         let stream = self.stream_of_iterator(call, &input, &iterator)?;
         let shard = stream.shard(iterator.shard.shard)?;
-        if !self.reads.take(shard.key(), Instant::now()) {
+        let rate = Rate::per_second(self.settings.get_records_per_second);
+        if !self.reads.take(shard.key(), rate, Instant::now()) {
             self.metrics.throttled("get_records_per_second");
             return Err(self.rate_exceeded(&stream, &shard));
         }
