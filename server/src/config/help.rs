@@ -183,6 +183,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "aws.control_rates_multiple",
         "how many times AWS' own rates control-plane calls may come, such as 5 CreateStream a second; 0 is no limit",
     ),
+    (
+        "aws.cloudwatch_period",
+        "what one value of the metrics under CloudWatch's names covers, such as 60s; 0 is none of them",
+    ),
     ("kinesis.token_lifetime", "how long a shard iterator or a page's token is good"),
     ("kinesis.get_records_per_second", "GetRecords calls a second for each shard; 0 is no limit"),
     ("kinesis.shard_iterators_per_second", "GetShardIterator calls a second for each shard; 0 is no limit"),
