@@ -9,6 +9,8 @@ mod wire;
 mod auth;
 mod cli;
 mod javascript;
+mod java;
+mod rust;
 mod mutate;
 mod restart;
 mod firehose;
