@@ -76,6 +76,22 @@ if command -v npm >/dev/null && [ "$(cat "$node/.sdk" 2>/dev/null)" != "$sdk" ];
 fi
 export MILLRACE_TEST_NODE="$node"
 
+java="$MILLRACE_CACHE/java"
+wanted=$(cksum < tests/aws/java/pom.xml)
+if command -v mvn >/dev/null && command -v java >/dev/null && [ "$(cat "$java/.sdk" 2>/dev/null)" != "$wanted" ]; then
+  say "The AWS SDK for Java into $java"
+  rm -rf "$java"
+  timeout 900 mvn -q -B -f tests/aws/java/pom.xml -Dmaven.repo.local="$MILLRACE_CACHE/maven" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-dependencies -DoutputDirectory="$java" \
+    && echo "$wanted" > "$java/.sdk" || true
+fi
+export MILLRACE_TEST_JAVA="$java"
+
+say "the program of the AWS SDK for Rust"
+rust_sdk="$MILLRACE_CACHE/aws-sdk-rust"
+cargo build --locked --manifest-path tests/aws/rust/Cargo.toml --target-dir "$rust_sdk"
+export MILLRACE_TEST_AWS_SDK_RUST="$rust_sdk/debug/millrace-aws-sdk"
+
 say "build the program under test"
 # All members are selected, so that tests and demo share one build of every dependency.
 cargo build --locked --workspace --bin millrace
@@ -94,6 +110,10 @@ if [ $# -eq 0 ]; then
   if [ ! -e "$node/.sdk" ]; then
     not_run+=("The AWS SDK for JavaScript over HTTP/2: no npm, or no registry to install it from")
     skip+=(--skip the_javascript_sdk)
+  fi
+  if [ ! -e "$java/.sdk" ]; then
+    not_run+=("The AWS SDK for Java over CBOR and HTTP/2: no java, no mvn, or no Maven Central to install it from")
+    skip+=(--skip the_java_sdk)
   fi
   [ ${#skip[@]} -eq 0 ] || set -- "$@" -- "${skip[@]}"
 fi

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use millrace_storage::encryption::KeyFault;
+
 /// A result of the server's services.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -55,12 +57,14 @@ pub struct Error {
     field: Option<&'static str>,
     /// The objects it is about: a noun and a name.
     about: Vec<(&'static str, String)>,
+    /// What is wrong with the data key that it is about.
+    key_fault: Option<KeyFault>,
 }
 
 impl Error {
     /// An error of a kind, in words: lower case, no full stop, naming the object, the value and the limit.
     pub fn new(kind: Kind, message: impl fmt::Display) -> Self {
-        Self { kind, message: message.to_string(), field: None, about: Vec::new() }
+        Self { kind, message: message.to_string(), field: None, about: Vec::new(), key_fault: None }
     }
 
     /// Shorthand for [`Kind::Invalid`].
@@ -110,6 +114,19 @@ impl Error {
         &self.about
     }
 
+    /// Says what is wrong with the data key that it is about.
+    #[must_use]
+    pub const fn of_key(mut self, fault: Option<KeyFault>) -> Self {
+        self.key_fault = fault;
+        self
+    }
+
+    /// What is wrong with a data key, where that is the cause.
+    #[must_use]
+    pub const fn key_fault(&self) -> Option<KeyFault> {
+        self.key_fault
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
@@ -130,10 +147,14 @@ impl From<millrace_storage::log::Error> for Error {
         let told = Self::new(kind, &error);
         match &error {
             // Where a reader may go on.
-            Log::Corrupt { shard, last_offset, .. } | Log::Shredded { shard, last_offset, .. } => {
+            Log::Corrupt { shard, last_offset, .. } => {
                 told.about("shard", shard.shard).about("next_offset", *last_offset + 1)
             }
-            Log::Key { version, .. } => told.about("data_key", version),
+            Log::Shredded { shard, last_offset, .. } => {
+                let told = told.about("shard", shard.shard).about("next_offset", *last_offset + 1);
+                told.of_key(Some(KeyFault::Destroyed))
+            }
+            Log::Key { version, fault, .. } => told.about("data_key", version).of_key(Some(*fault)),
             _ => told,
         }
     }

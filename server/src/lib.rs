@@ -5,6 +5,7 @@
 pub mod error;
 mod complete;
 pub mod metrics;
+pub mod cloudwatch;
 pub mod disk;
 pub mod config;
 pub mod api;

@@ -1,35 +1,21 @@
 //! Signature V4 and grants by boto3: what SDKs sign is taken, and what is wrong is told as AWS tells it.
 
 use millrace_tests::{cli, python};
-use serde_json::Value;
 
-use crate::site::{Site, call};
-
-/// 32 bytes in base64.
-const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-
-fn create(site: &Site, token: &str, arguments: &[&str]) -> Value {
-    let arguments = [&["principal", "create", "--output", "json"], arguments].concat();
-    cli::millrace_with(&site.server, &[("MILLRACE_TOKEN", token)], &arguments).ok().json()
-}
-
-fn text<'a>(created: &'a Value, key: &str) -> &'a str {
-    created[key].as_str().expect("a new key has it")
-}
+use crate::site::{Principal, Site, call};
 
 #[test]
 fn what_an_sdk_signs_is_taken_and_grants_hold() {
-    let site = Site::with(&[("MILLRACE_AUTH", "on"), ("MILLRACE_ENCRYPTION_MASTER_KEY", MASTER_KEY)]);
-    let root = create(&site, "", &["root"]);
-    let token = text(&root, "token");
-    let writer = create(&site, token, &["writer", "--grant", "put,describe_stream on stream/mine-*"]);
+    let (site, root) = Site::with_auth();
+    let grants = ["writer", "--grant", "put,describe_stream on stream/mine-*"];
+    let writer = Principal::create(&site, &root.token, &grants);
     let (status, answer) = call(site.http(), "ListStreams", &serde_json::json!({}));
     assert_eq!((status, answer["__type"].as_str()), (400, Some("MissingAuthenticationTokenException")));
-    let keys = [&root, &writer].map(|made| [text(made, "access_key_id"), text(made, "secret_access_key")]);
+    let keys = [&root, &writer].map(|made| [made.access_key_id.as_str(), made.secret.as_str()]);
     let told = python::run("aws/boto/auth.py", &[&[site.http()][..], &keys.concat()].concat());
     assert_eq!(told["stored"], 6);
     let disabled = ["principal", "disable", "writer"];
-    let _said = cli::millrace_with(&site.server, &[("MILLRACE_TOKEN", token)], &disabled).ok();
+    let _said = cli::millrace_with(&site.server, &[("MILLRACE_TOKEN", &root.token)], &disabled).ok();
     let told = python::run("aws/boto/auth.py", &[&[site.http()][..], &keys.concat(), &["disabled"]].concat());
     assert_eq!(told["stored"], 0);
     let metrics = site.server.http_get("/metrics").1;

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
-
-use crate::site::Site;
+use crate::site::{Site, run};
 
 /// Where `tests/run.sh` installs the SDK, unless `MILLRACE_TEST_NODE` names another folder.
 fn folder() -> PathBuf {
@@ -21,10 +19,7 @@ fn the_javascript_sdk_puts_reads_and_subscribes_over_http_2() {
     assert!(is_there, "./tests/run.sh installs the JavaScript SDK into {}, where there is npm", folder.display());
     let site = Site::with(&[]);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("aws/javascript.cjs");
-    let output = Command::new("node").arg(script).arg(&folder).arg(site.http()).output().expect("node runs");
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the script failed:\n{complained}");
-    let told: Value = serde_json::from_slice(&output.stdout).expect("the script prints JSON");
+    let told = run(Command::new("node").arg(script).arg(&folder).arg(site.http()));
     assert_eq!((told["read"].as_u64(), told["pushed"].as_u64()), (Some(50), Some(50)));
     site.stop_and_verify();
 }

@@ -1,6 +1,8 @@
 //! Valid requests, changed at random: every answer is one that the service model knows, and the log is whole afterwards.
 //! `MILLRACE_AWS_MUTATIONS` is their number: 1,000 by default, 10,000 and more in the long run.
 
+use std::collections::BTreeMap;
+
 use millrace_tests::{python, seed};
 use rand::Rng;
 
@@ -15,13 +17,18 @@ fn changed_requests_get_declared_errors_and_leave_the_log_whole() {
         ("MILLRACE_KINESIS_GET_RECORDS_PER_SECOND", "0"),
         ("MILLRACE_KINESIS_SHARD_ITERATORS_PER_SECOND", "0"),
         ("MILLRACE_KINESIS_SHARD_COUNT_UPDATES_PER_DAY", "1000000"),
+        ("MILLRACE_FIREHOSE_DELIVERY_STREAMS_MAX", "20"),
+        ("MILLRACE_FIREHOSE_DELETE_FLUSH_TIMEOUT", "2s"),
     ]);
     let told = python::run("aws/boto/mutate.py", &[site.http(), &count, &seed]);
-    let outcomes = told["outcomes"].as_object().expect("outcomes by code");
-    let total: u64 = outcomes.values().filter_map(serde_json::Value::as_u64).sum();
+    let outcomes: BTreeMap<String, BTreeMap<String, u64>> =
+        serde_json::from_value(told["outcomes"].clone()).expect("outcomes by service and code");
+    let total: u64 = outcomes.values().flat_map(BTreeMap::values).sum();
     assert_eq!(total.to_string(), count, "{outcomes:?}");
-    for code in ["ok", "SerializationException", "ValidationException", "ResourceNotFoundException"] {
-        assert!(outcomes.contains_key(code), "no answer was {code}: {outcomes:?}");
+    for service in ["kinesis", "firehose"] {
+        for code in ["ok", "SerializationException", "ValidationException", "ResourceNotFoundException"] {
+            assert!(outcomes[service].contains_key(code), "no answer of {service} was {code}: {outcomes:?}");
+        }
     }
     site.stop_and_verify();
 }

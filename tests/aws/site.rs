@@ -2,11 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
+use millrace_tests::cli;
 use millrace_tests::server::{Server, ServerSettings};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// 32 bytes in base64.
+pub(crate) const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A server with its folder.
 pub(crate) struct Site {
@@ -18,9 +23,20 @@ impl Site {
     /// A server with these settings on top of its defaults.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let base = ServerSettings::new(&folder.path().join("data"));
-        let settings = settings.iter().fold(base, |made, (name, value)| made.env(name, value));
-        Self { server: Server::start(&settings), folder }
+        Self { server: Server::start(&on_top(&folder, settings)), folder }
+    }
+
+    /// A server that lets nobody in but by principals, with the first of them, who may do everything.
+    pub(crate) fn with_auth() -> (Self, Principal) {
+        let site = Self::with(&[("MILLRACE_AUTH", "on"), ("MILLRACE_ENCRYPTION_MASTER_KEY", MASTER_KEY)]);
+        let root = Principal::create(&site, "", &["root"]);
+        (site, root)
+    }
+
+    /// Kills the server and starts it with these settings on top of its defaults, in place of those that it had.
+    pub(crate) fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        self.server.kill();
+        self.server.restart_with(&on_top(&self.folder, settings));
     }
 
     /// Where HTTP is served.
@@ -40,6 +56,38 @@ impl Site {
         let data_dir = data_dir.to_str().expect("a UTF-8 path");
         let _said = millrace_tests::cli::millrace_alone(&["log", "verify", "--data-dir", data_dir]).ok();
     }
+}
+
+fn on_top(folder: &TempDir, settings: &[(&str, &str)]) -> ServerSettings {
+    let base = ServerSettings::new(&folder.path().join("data"));
+    settings.iter().fold(base, |made, (name, value)| made.env(name, value))
+}
+
+/// A principal's key, as it is told once.
+#[derive(Debug)]
+pub(crate) struct Principal {
+    pub(crate) access_key_id: String,
+    pub(crate) secret: String,
+    /// Both, for gRPC.
+    pub(crate) token: String,
+}
+
+impl Principal {
+    /// Makes a principal on behalf of whose token it is.
+    pub(crate) fn create(site: &Site, token: &str, arguments: &[&str]) -> Self {
+        let arguments = [&["principal", "create", "--output", "json"], arguments].concat();
+        let created = cli::millrace_with(&site.server, &[("MILLRACE_TOKEN", token)], &arguments).ok().json();
+        let text = |key: &str| created[key].as_str().expect("a new key has it").to_owned();
+        Self { access_key_id: text("access_key_id"), secret: text("secret_access_key"), token: text("token") }
+    }
+}
+
+/// Runs a client's program, which prints JSON; one that fails tells why.
+pub(crate) fn run(program: &mut Command) -> Value {
+    let output = program.output().unwrap_or_else(|error| panic!("{program:?} cannot be run: {error}"));
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program:?} failed:\n{complained}");
+    serde_json::from_slice(&output.stdout).expect("the program prints JSON")
 }
 
 /// Calls an operation with a JSON body; gives the status and the answer.

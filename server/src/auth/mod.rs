@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use action::{Action, Resource, ResourceKind};
 pub use audit::{Audit, AuditSettings, Entry, Outcome};
-pub use aws::{aws_action, is_aws_change};
+pub use aws::AwsAction;
 pub use caller::Caller;
 pub use grant::Grant;
 pub use name::PrincipalName;

@@ -179,6 +179,14 @@ const MEANINGS: &[(&str, &str)] = &[
     ("aws.request_bytes_max", "the most bytes of one AWS request"),
     ("aws.request_in_flight_bytes_max", "the most bytes of all AWS requests in memory; one more waits"),
     ("aws.request_timeout", "how long an AWS request may take to arrive"),
+    (
+        "aws.control_rates_multiple",
+        "how many times AWS' own rates control-plane calls may come, such as 5 CreateStream a second; 0 is no limit",
+    ),
+    (
+        "aws.cloudwatch_period",
+        "what one value of the metrics under CloudWatch's names covers, such as 60s; 0 is none of them",
+    ),
     ("kinesis.token_lifetime", "how long a shard iterator or a page's token is good"),
     ("kinesis.get_records_per_second", "GetRecords calls a second for each shard; 0 is no limit"),
     ("kinesis.shard_iterators_per_second", "GetShardIterator calls a second for each shard; 0 is no limit"),

@@ -71,8 +71,9 @@ impl From<encryption::Error> for Error {
             Keys::NoRandom => Kind::Internal,
             _ => Kind::FailedPrecondition,
         };
+        let fault = error.fault();
         // By which callers tell it from errors about the stream that the key is for.
-        Self::new(kind, error).about("data_key", "new")
+        Self::new(kind, error).about("data_key", "new").of_key(fault)
     }
 }
 

@@ -35,6 +35,7 @@ pub use tls::TlsSettings;
 use crate::api::aws::{Aws, Foundation};
 use crate::api::{self, Services};
 use crate::auth::AuthOptions;
+use crate::cloudwatch::CloudWatch;
 use crate::config::Settings;
 use crate::delivery::Deliveries;
 use crate::disk::{Disk, Space};
@@ -167,7 +168,11 @@ pub async fn start_with(settings: Settings, registry: Registry) -> Result<Runnin
         meta: stores.meta(),
         auth: auth.clone(),
     };
+    let stop = CancellationToken::new();
     let aws = Aws::open(foundation, &settings.aws, &settings.kinesis, &settings.firehose, &metrics).await?;
+    if !settings.aws.cloudwatch_period.is_zero() {
+        tokio::spawn(CloudWatch::new(&metrics).run(settings.aws.cloudwatch_period, stop.clone()));
+    }
     let queries = Arc::new(queries);
     let services =
         Services { maintenance, streams, groups, transforms, deliveries, catalog, queries, auth: auth.clone() };
@@ -175,7 +180,6 @@ pub async fn start_with(settings: Settings, registry: Registry) -> Result<Runnin
     let Settings { drain_timeout, connections_max, http: http_settings, .. } = settings;
     let parts = Parts { data_dir, stores, disk, services, aws, tls, drain_timeout, connections_max, http_settings };
     parts.data_dir.write_endpoints(grpc_addr, http_addr, kinesis_addr, is_tls)?;
-    let stop = CancellationToken::new();
     tokio::spawn(encryption::keep_unlocked(parts.stores.data_keys(), stop.clone()));
     tokio::spawn(auth.keep_unlocked(stop.clone()));
     if let Some(tls) = &parts.tls {

@@ -133,6 +133,19 @@ impl Streams {
     /// # Errors
     /// [`Kind::AlreadyExists`] where one has the name; [`Kind::Invalid`] where the options break a limit.
     pub async fn create(&self, name: &StreamName, options: &StreamOptions) -> Result<Arc<StreamState>> {
+        self.create_with(name, options, |_| None).await
+    }
+
+    /// As [`Self::create`], with a write of the caller's own in the same commit.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_with(
+        &self,
+        name: &StreamName,
+        options: &StreamOptions,
+        also: impl FnOnce(StreamId) -> Option<meta::Write> + Send,
+    ) -> Result<Arc<StreamState>> {
         let _turn = self.0.changes.lock().await;
         if self.0.by_name.read().contains_key(name) {
             return Err(exists(name));
@@ -153,6 +166,7 @@ impl Streams {
         let conditions = vec![keys::absent(&key), keys::as_found(&StreamIdKey, counter.as_ref())];
         let mut writes = vec![keys::put(&key, &value), keys::put(&StreamIdKey, &StreamIdValue { next: id + 1 })];
         writes.extend(new_key.as_ref().map(NewKey::write));
+        writes.extend(also(StreamId(id)));
         match meta.commit(conditions, writes).await {
             Ok(()) => {}
             // An earlier creation was stored although its caller was told that it failed.

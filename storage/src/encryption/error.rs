@@ -67,7 +67,34 @@ pub enum Error {
     Meta(#[from] meta::Error),
 }
 
+/// What is wrong with a data key, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFault {
+    /// It, or the master key that wraps it, is not among those of this process.
+    Missing,
+    /// The keeper of its master key refuses, for now.
+    Refused,
+    /// The keeper of its master key does not answer.
+    Away,
+    /// Its master key does not open it, or what became of it is not known.
+    Invalid,
+    /// It was destroyed, and with it every record that it sealed.
+    Destroyed,
+}
+
 impl Error {
+    /// What is wrong with a key; `None` where something else failed.
+    #[must_use]
+    pub const fn fault(&self) -> Option<KeyFault> {
+        match self {
+            Self::NoMaster | Self::OtherMaster { .. } => Some(KeyFault::Missing),
+            Self::Unauthentic { .. } | Self::Refused { is_retryable: false, .. } => Some(KeyFault::Invalid),
+            Self::Refused { .. } => Some(KeyFault::Refused),
+            Self::Unreachable { .. } => Some(KeyFault::Away),
+            Self::BadMaster { .. } | Self::TooManyKeys { .. } | Self::NoRandom | Self::Meta(_) => None,
+        }
+    }
+
     /// Whether the same call may succeed later without a change of settings.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::{DataKey, KeyVersion};
+use super::{DataKey, KeyFault, KeyVersion};
 use crate::log::{self, StreamId};
 use crate::time::Timestamp;
 
@@ -26,7 +26,7 @@ struct StreamKeys {
 #[derive(Debug, Clone)]
 enum Slot {
     Open(Arc<DataKey>),
-    Locked { reason: String, is_retryable: bool },
+    Locked { fault: KeyFault, reason: String, is_retryable: bool },
     Destroyed { at: Timestamp },
 }
 
@@ -35,12 +35,20 @@ enum Slot {
 pub struct KeyUnusable {
     /// The key.
     pub version: KeyVersion,
-    /// Why.
+    /// Why, for programs.
+    pub fault: KeyFault,
+    /// Why, in words.
     pub reason: String,
     /// Whether it may be usable later without a change of settings.
     pub is_retryable: bool,
+}
+
+impl KeyUnusable {
     /// Whether it was destroyed, and with it every record that it sealed.
-    pub is_destroyed: bool,
+    #[must_use]
+    pub fn is_destroyed(&self) -> bool {
+        self.fault == KeyFault::Destroyed
+    }
 }
 
 impl Keyring {
@@ -50,7 +58,7 @@ impl Keyring {
         match streams.get(&stream).and_then(|keys| keys.sealing) {
             None => Ok(None),
             Some(version) => usable(&streams, stream, version).map(Some).map_err(|mut why| {
-                if why.is_destroyed {
+                if why.is_destroyed() {
                     why.reason.push_str(", and no other was made; rotate the stream's key");
                 }
                 why
@@ -90,9 +98,9 @@ impl Keyring {
 
     /// Adds a key that exists and cannot be used.
     pub(super) fn add_locked(&self, stream: StreamId, why: KeyUnusable) {
-        let KeyUnusable { version, reason, is_retryable, .. } = why;
+        let KeyUnusable { version, fault, reason, is_retryable } = why;
         let mut streams = self.streams.write();
-        streams.entry(stream).or_default().keys.insert(version, Slot::Locked { reason, is_retryable });
+        streams.entry(stream).or_default().keys.insert(version, Slot::Locked { fault, reason, is_retryable });
     }
 
     /// Notes that a key was destroyed.
@@ -143,17 +151,16 @@ fn usable(
 ) -> Result<Arc<DataKey>, KeyUnusable> {
     match streams.get(&stream).and_then(|keys| keys.keys.get(&version)) {
         Some(Slot::Open(key)) => Ok(Arc::clone(key)),
-        Some(Slot::Locked { reason, is_retryable }) => {
-            let (reason, is_retryable) = (reason.clone(), *is_retryable);
-            Err(KeyUnusable { version, reason, is_retryable, is_destroyed: false })
+        Some(Slot::Locked { fault, reason, is_retryable }) => {
+            Err(KeyUnusable { version, fault: *fault, reason: reason.clone(), is_retryable: *is_retryable })
         }
         Some(Slot::Destroyed { at }) => {
             let reason = format!("it was destroyed at {at}");
-            Err(KeyUnusable { version, reason, is_retryable: false, is_destroyed: true })
+            Err(KeyUnusable { version, fault: KeyFault::Destroyed, reason, is_retryable: false })
         }
         None => {
             let reason = "there is no such key: it was destroyed, or is not of this server".to_owned();
-            Err(KeyUnusable { version, reason, is_retryable: false, is_destroyed: false })
+            Err(KeyUnusable { version, fault: KeyFault::Missing, reason, is_retryable: false })
         }
     }
 }

@@ -14,7 +14,7 @@ mod tests;
 
 pub use data_key::{DataKey, KEY_BYTES, KeyVersion};
 pub(crate) use data_key::{NONCE_BYTES, TAG_BYTES};
-pub use error::{Error, Result};
+pub use error::{Error, KeyFault, Result};
 pub use keyring::{KeyUnusable, Keyring};
 pub use local::{LocalKey, parse_local_keys};
 pub use master::{KeyMaterial, MasterKey, MasterKeys};

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::data_key::{DataKey, KeyVersion};
 use super::keyring::{KeyUnusable, Keyring};
-use super::{Error, KeyMaterial, MasterKeys, Result, local};
+use super::{Error, KeyFault, KeyMaterial, MasterKeys, Result, local};
 use crate::log::StreamId;
 use crate::meta::keys::data_key::{DataKeyKey, DataKeyValue, scan_stream};
 use crate::meta::keys::purge::{PurgeKey, PurgeValue};
@@ -133,8 +133,9 @@ impl KeyStore {
     }
 
     fn lock(&self, key: DataKeyKey, error: Error) -> Error {
+        let fault = error.fault().unwrap_or(KeyFault::Invalid);
         let (reason, is_retryable) = (error.to_string(), error.is_retryable());
-        let why = KeyUnusable { version: KeyVersion(key.version), reason, is_retryable, is_destroyed: false };
+        let why = KeyUnusable { version: KeyVersion(key.version), fault, reason, is_retryable };
         self.keyring.add_locked(StreamId(key.stream_id), why);
         error
     }
@@ -303,7 +304,7 @@ impl KeyStore {
     /// Takes over that a stream's keys were destroyed. Nothing seals until a new one is installed.
     pub fn shredded(&self, stream: StreamId, at: Timestamp) {
         for (version, usable) in self.keyring.versions(stream) {
-            if !usable.is_err_and(|why| why.is_destroyed) {
+            if !usable.is_err_and(|why| why.is_destroyed()) {
                 self.keyring.add_destroyed(stream, version, at);
             }
         }
@@ -313,7 +314,7 @@ impl KeyStore {
     pub fn doubt(&self, stream: StreamId) {
         let Some(version) = self.keyring.sealing_version(stream) else { return };
         let reason = "its destruction may have been stored; restart the server to find out".to_owned();
-        self.keyring.add_locked(stream, KeyUnusable { version, reason, is_retryable: false, is_destroyed: false });
+        self.keyring.add_locked(stream, KeyUnusable { version, fault: KeyFault::Invalid, reason, is_retryable: false });
     }
 
     /// Destroys some of a stream's older keys, for good.

@@ -157,7 +157,7 @@ async fn shredded_keys_are_gone_for_good_and_known_to_be() {
         let ring = store.keyring();
         assert!(!opens(&ring, 1, &first) && !opens(&ring, 1, &second) && opens(&ring, 2, &other));
         let why = ring.opening(StreamId(1), KeyVersion(1)).expect_err("destroyed");
-        assert!(why.is_destroyed && !why.is_retryable && why.reason.contains("1970-01-01T00:00:00.077Z"), "{why:?}");
+        assert!(why.is_destroyed() && !why.is_retryable && why.reason.contains("1970-01-01T00:00:00.077Z"), "{why:?}");
         let why = ring.sealing(StreamId(1)).expect_err("nothing seals in the clear");
         assert!(why.reason.contains("rotate"), "{why:?}");
         assert_eq!(ring.locked_count(), 0, "there is nothing to open any more");

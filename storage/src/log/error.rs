@@ -1,7 +1,7 @@
 //! What can go wrong in the log.
 
 use super::{Offset, ShardKey, StreamId};
-use crate::encryption::KeyUnusable;
+use crate::encryption::{KeyFault, KeyUnusable};
 
 /// A log result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -35,7 +35,9 @@ pub enum Error {
         stream: StreamId,
         /// The data key's number.
         version: u32,
-        /// Why.
+        /// Why, for programs.
+        fault: KeyFault,
+        /// Why, in words.
         reason: String,
         /// Whether it may be usable later without a change of settings.
         is_retryable: bool,
@@ -128,8 +130,8 @@ pub enum Error {
 impl Error {
     /// That a stream's data key cannot be used.
     pub(crate) fn key(stream: StreamId, why: KeyUnusable) -> Self {
-        let KeyUnusable { version, reason, is_retryable, .. } = why;
-        Self::Key { stream, version: version.0, reason, is_retryable }
+        let KeyUnusable { version, fault, reason, is_retryable } = why;
+        Self::Key { stream, version: version.0, fault, reason, is_retryable }
     }
 
     /// Where reading may go on past a block that nobody can read: the first offset that is not in it.

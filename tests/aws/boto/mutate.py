@@ -17,11 +17,13 @@ import cbor2
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+import valid
 from botocore.loaders import Loader
 from model import SERVICES
+from valid import ARN
 
 JSON, CBOR = "application/x-amz-json-1.1", "application/x-amz-cbor-1.1"
-ARN = "arn:aws:kinesis:us-east-1:000000000000:stream/"
+TARGETS = {"kinesis": "Kinesis_20131202", "firehose": "Firehose_20150804"}
 # What every operation may answer: it is not in the model.
 COMMON = {
     "ValidationException",
@@ -32,55 +34,6 @@ COMMON = {
     "InvalidArgumentException",
     "RequestEntityTooLargeException",
 }
-
-
-def valid(stream, consumer, iterator):
-    """A valid request for each operation. They are sent in any order, so that some fail as they are; all are declared."""
-    name, arn = {"StreamName": stream}, {"StreamARN": ARN + stream}
-    shard = "shardId-000000000000"
-    kms = {**name, "EncryptionType": "KMS", "KeyId": "alias/x"}
-    record = {"Data": "aGVsbG8=", "PartitionKey": "key"}
-    return {
-        "AddTagsToStream": {**name, "Tags": {"a": "b", "c": "d"}},
-        "CreateStream": {"StreamName": "created", "ShardCount": 1, "StreamModeDetails": {"StreamMode": "PROVISIONED"}},
-        "DecreaseStreamRetentionPeriod": {**name, "RetentionPeriodHours": 24},
-        "DeleteResourcePolicy": {"ResourceARN": ARN + stream},
-        "DeleteStream": {"StreamName": "created", "EnforceConsumerDeletion": True},
-        "DeregisterStreamConsumer": {**arn, "ConsumerName": "other"},
-        "DescribeAccountSettings": {},
-        "DescribeLimits": {},
-        "DescribeStream": {**name, "Limit": 10, "ExclusiveStartShardId": shard},
-        "DescribeStreamConsumer": {"ConsumerARN": consumer},
-        "DescribeStreamSummary": {**name, **arn},
-        "DisableEnhancedMonitoring": {**name, "ShardLevelMetrics": ["ALL", "IncomingBytes"]},
-        "EnableEnhancedMonitoring": {**name, "ShardLevelMetrics": ["OutgoingBytes"]},
-        "GetRecords": {"ShardIterator": iterator, "Limit": 10, **arn},
-        "GetResourcePolicy": {"ResourceARN": ARN + stream},
-        "GetShardIterator": {**name, "ShardId": shard, "ShardIteratorType": "AT_TIMESTAMP", "Timestamp": 1.6e9},
-        "IncreaseStreamRetentionPeriod": {**name, "RetentionPeriodHours": 48},
-        "ListShards": {**name, "MaxResults": 10, "ShardFilter": {"Type": "AT_TIMESTAMP", "Timestamp": 1.6e9}},
-        "ListStreamConsumers": {**arn, "MaxResults": 5},
-        "ListStreams": {"Limit": 5, "ExclusiveStartStreamName": "a"},
-        "ListTagsForResource": {"ResourceARN": consumer},
-        "ListTagsForStream": {**name, "Limit": 5, "ExclusiveStartTagKey": "a"},
-        "MergeShards": {**name, "ShardToMerge": shard, "AdjacentShardToMerge": "shardId-000000000001"},
-        "PutRecord": {**name, **record, "ExplicitHashKey": "12345"},
-        "PutRecords": {**name, "Records": [record, {**record, "ExplicitHashKey": "0"}, record]},
-        "PutResourcePolicy": {"ResourceARN": ARN + stream, "Policy": '{"Statement": []}'},
-        "RegisterStreamConsumer": {**arn, "ConsumerName": "other", "Tags": {"a": "b"}},
-        "RemoveTagsFromStream": {**name, "TagKeys": ["a", "b"]},
-        "SplitShard": {**name, "ShardToSplit": shard, "NewStartingHashKey": "170141183460469231731687303715884105728"},
-        "StartStreamEncryption": kms,
-        "StopStreamEncryption": kms,
-        "SubscribeToShard": {"ConsumerARN": consumer, "ShardId": shard, "StartingPosition": {"Type": "LATEST"}, "DryRun": True},
-        "TagResource": {"ResourceARN": consumer, "Tags": {"a": "b"}},
-        "UntagResource": {"ResourceARN": consumer, "TagKeys": ["a"]},
-        "UpdateAccountSettings": {"MinimumThroughputBillingCommitment": {"Status": "ENABLED"}},
-        "UpdateMaxRecordSize": {**arn, "MaxRecordSizeInKiB": 2048},
-        "UpdateShardCount": {**name, "TargetShardCount": 2, "ScalingType": "UNIFORM_SCALING"},
-        "UpdateStreamMode": {**arn, "StreamModeDetails": {"StreamMode": "PROVISIONED"}},
-        "UpdateStreamWarmThroughput": {**name, "WarmThroughputMiBps": 4},
-    }
 
 
 class Mutator:
@@ -157,14 +110,14 @@ class Mutator:
         return bytes(body)
 
     def request(self, requests):
-        operation = self.random.choice(list(requests))
-        tree, is_cbor = requests[operation], self.random.random() < 0.25
+        named = self.random.choice(list(requests))
+        tree, is_cbor = requests[named], self.random.random() < 0.25
         for _ in range(self.random.choice([0, 1, 1, 1, 2, 3])):
             tree = self.tree(tree)
         body = encode(tree, is_cbor)
         if self.random.random() < 0.3:
             body = self.bytes(body)
-        return operation, body, CBOR if is_cbor else JSON
+        return *named, body, CBOR if is_cbor else JSON
 
 
 def encode(tree, is_cbor):
@@ -186,14 +139,14 @@ def main():
     address = urlparse(endpoint).netloc
     connection = http.client.HTTPConnection(address, timeout=20)
 
-    def post(operation, body, content_type=JSON):
-        target = f"Kinesis_20131202.{operation}"
+    def post(service, operation, body, content_type=JSON):
+        target = f"{TARGETS[service]}.{operation}"
         connection.request("POST", "/", body, {"X-Amz-Target": target, "Content-Type": content_type})
         answer = connection.getresponse()
         return answer, answer.read()
 
-    def ask(operation, **parameters):
-        answer, text = post(operation, json.dumps(parameters))
+    def ask(operation, service="kinesis", **parameters):
+        answer, text = post(service, operation, json.dumps(parameters))
         assert answer.status == 200, (operation, text)
         return json.loads(text) if text else None
 
@@ -201,25 +154,30 @@ def main():
     ask("CreateStream", StreamName=stream, ShardCount=2)
     consumer = ask("RegisterStreamConsumer", StreamARN=ARN + stream, ConsumerName="app")["Consumer"]["ConsumerARN"]
     place = {"StreamName": stream, "ShardId": "shardId-000000000000", "ShardIteratorType": "TRIM_HORIZON"}
-    requests = valid(stream, consumer, ask("GetShardIterator", **place)["ShardIterator"])
-    assert sorted(requests) == sorted(SERVICES["kinesis"])
-    model = Loader().load_service_model("kinesis", "service-2")["operations"]
-    mutator, outcomes = Mutator(seed), Counter()
+    requests = {
+        "kinesis": valid.of_kinesis(stream, consumer, ask("GetShardIterator", **place)["ShardIterator"]),
+        "firehose": valid.of_firehose(stream),
+    }
+    ask("CreateDeliveryStream", "firehose", **{**requests["firehose"]["CreateDeliveryStream"], "DeliveryStreamName": stream})
+    assert all(sorted(requests[service]) == sorted(SERVICES[service]) for service in SERVICES)
+    models = {service: Loader().load_service_model(service, "service-2")["operations"] for service in SERVICES}
+    requests = {(service, name): tree for service, named in requests.items() for name, tree in named.items()}
+    mutator, outcomes = Mutator(seed), {service: Counter() for service in SERVICES}
     for number in range(count):
-        operation, body, content_type = mutator.request(requests)
-        what = f"request {number} of seed {seed}: {operation} {body[:2000]!r} as {content_type}"
+        service, operation, body, content_type = mutator.request(requests)
+        what = f"request {number} of seed {seed}: {service} {operation} {body[:2000]!r} as {content_type}"
         try:
-            answer, text = post(operation, body, content_type)
+            answer, text = post(service, operation, body, content_type)
         except (OSError, http.client.HTTPException) as error:
             raise AssertionError(f"{what}: no answer: {error!r}") from error
         if answer.status == 200:
-            outcomes["ok"] += 1
+            outcomes[service]["ok"] += 1
             continue
         told = cbor2.loads(text) if content_type == CBOR else json.loads(text)
         code = told["__type"]
-        declared = {error["shape"] for error in model[operation].get("errors", [])} | COMMON
+        declared = {error["shape"] for error in models[service][operation].get("errors", [])} | COMMON
         assert answer.status < 500 and code in declared, f"{what}: {answer.status} {told}"
-        outcomes[code] += 1
+        outcomes[service][code] += 1
     ask("ListStreams")
     print(json.dumps({"outcomes": outcomes}))
 

@@ -4,7 +4,7 @@ import hashlib
 from datetime import datetime, timedelta, timezone
 
 from botocore.exceptions import ClientError
-from sdk import ACCOUNT, arn, create, fails, iterator, read, shards, throttled, until
+from sdk import ACCOUNT, arn, create, fails, iterator, read, refusal, shards, throttled, until
 from streams import DENIED, INVALID, MISSING, VALIDATION, expires
 
 THROUGHPUT, DRY = "ProvisionedThroughputExceededException", "DryRunOperationException"
@@ -155,12 +155,12 @@ def quotas(kinesis):
     assert all(fate["ErrorCode"] == THROUGHPUT and fate["ErrorMessage"] == expected for fate in failed)
     assert all("SequenceNumber" not in fate and "ShardId" not in fate for fate in failed)
     whole = {"StreamName": "quotas", "Data": b"x" * 1_000_000, "PartitionKey": "k"}
-    until("a put over quota", lambda: refused(kinesis.put_record, whole) == THROUGHPUT)
+    until("a put over quota", lambda: refusal(kinesis.put_record, **whole) == THROUGHPUT)
     # Five calls a second for each shard.
     at = iterator(kinesis, "quotas", "shardId-000000000000", "LATEST")
-    until("a read past five a second", lambda: refused(kinesis.get_records, {"ShardIterator": at}) == THROUGHPUT, 10)
+    until("a read past five a second", lambda: refusal(kinesis.get_records, ShardIterator=at) == THROUGHPUT, 10)
     place = {"StreamName": "quotas", "ShardId": "shardId-000000000000", "ShardIteratorType": "LATEST"}
-    until("an iterator past five a second", lambda: refused(kinesis.get_shard_iterator, place) == THROUGHPUT, 10)
+    until("an iterator past five a second", lambda: refusal(kinesis.get_shard_iterator, **place) == THROUGHPUT, 10)
     # After more than a second's 2 MiB, the shard gives nothing for a while.
     create(kinesis, "outgoing")
     for _ in range(4):
@@ -169,14 +169,6 @@ def quotas(kinesis):
     answer = throttled(kinesis.get_records, ShardIterator=at)
     assert len(answer["Records"]) == 4
     fails(THROUGHPUT, kinesis.get_records, "Rate exceeded for shard", ShardIterator=at)
-
-
-def refused(call, parameters):
-    try:
-        call(**parameters)
-        return None
-    except ClientError as error:
-        return error.response["Error"]["Code"]
 
 
 def expiry(short):

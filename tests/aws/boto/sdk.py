@@ -1,44 +1,73 @@
-"""boto3 against a server, with every answer counted by operation and outcome."""
+"""boto3 against a server, with every answer counted by service, operation and outcome."""
 
+import pathlib
+import sys
 import time
 from collections import defaultdict
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from model import SERVICES
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 
-# By operation: how often it succeeded, and the errors that it answered with.
-SEEN = defaultdict(lambda: {"ok": 0, "errors": defaultdict(int)})
+# By service and operation: how often it succeeded, and the errors that it answered with.
+SEEN = defaultdict(lambda: {"ok": 0, "errors": set()})
 
 
-def client(endpoint):
+def client(endpoint, service="kinesis"):
     """A client that retries nothing and checks nothing, so that the server's own answers show."""
     made = boto3.client(
-        "kinesis",
+        service,
         endpoint_url=endpoint,
         region_name=REGION,
         aws_access_key_id="test",
         aws_secret_access_key="test",
-        config=Config(retries={"total_max_attempts": 1}, parameter_validation=False, read_timeout=30),
+        config=Config(retries={"total_max_attempts": 1}, parameter_validation=False, read_timeout=60),
     )
 
     def count(http_response, parsed, model, **_):
         assert http_response.headers["x-amzn-RequestId"], f"{model.name}: no request id"
         assert http_response.headers["x-amz-id-2"], f"{model.name}: no extended request id"
-        seen = SEEN[model.name]
+        seen = SEEN[service, model.name]
         if http_response.status_code == 200:
             seen["ok"] += 1
             return
         code = parsed["Error"]["Code"]
-        seen["errors"][code] += 1
+        seen["errors"].add(code)
         assert http_response.headers["x-amzn-errortype"] == code, f"{model.name}: {code}"
-        status = 500 if code.startswith("Internal") else 400
+        status = 500 if code.startswith("Internal") else 503 if code == "ServiceUnavailableException" else 400
         assert http_response.status_code == status, f"{model.name}: {code} with {http_response.status_code}"
 
-    made.meta.events.register("after-call.kinesis", count)
+    made.meta.events.register(f"after-call.{service}", count)
     return made
+
+
+def told():
+    """What was seen of each operation of each service, with the errors that its model declares."""
+    told = {}
+    for service, operations in SERVICES.items():
+        model = Loader().load_service_model(service, "service-2")["operations"]
+        told[service] = {}
+        for operation in operations:
+            declared = [error["shape"] for error in model[operation].get("errors", [])]
+            seen = SEEN[service, operation]
+            told[service][operation] = {"ok": seen["ok"], "errors": sorted(seen["errors"]), "declared": sorted(declared)}
+    return told
+
+
+def refusal(call, **parameters):
+    """The code that a call is refused with; None where it succeeds."""
+    try:
+        call(**parameters)
+        return None
+    except ClientError as error:
+        return error.response["Error"]["Code"]
 
 
 def fails(code, call, *words, **parameters):

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta, timezone
 
-from sdk import ACCOUNT, arn, create, fails
+from sdk import ACCOUNT, arn, create, fails, refusal, until
 
 VALIDATION, INVALID = "ValidationException", "InvalidArgumentException"
 MISSING, IN_USE, LIMIT = "ResourceNotFoundException", "ResourceInUseException", "LimitExceededException"
@@ -193,15 +193,9 @@ def limits(short):
 
 def expires(call, code=EXPIRED, **parameters):
     """Asserts that a token expires within some seconds, and until then is taken."""
-    from botocore.exceptions import ClientError
-    from sdk import until
 
     def refused():
-        try:
-            call(**parameters)
-            return None
-        except ClientError as error:
-            told = error.response["Error"]["Code"]
-            return None if told == "ProvisionedThroughputExceededException" else told
+        code = refusal(call, **parameters)
+        return None if code == "ProvisionedThroughputExceededException" else code
 
     assert until("a token to expire", refused) == code

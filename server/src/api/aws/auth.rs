@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::protocol::AwsError;
 use crate::api::access::outcome_of;
-use crate::auth::{self, Action, Auth, Entry, Outcome, Payer, Resource};
+use crate::auth::{self, Action, Auth, AwsAction, Entry, Outcome, Payer, Resource};
 
 /// Names that one request's entry in the audit log tells.
 const NAMES_MAX: usize = 16;
@@ -39,8 +39,7 @@ pub(in crate::api::aws) struct Caller(Arc<Inner>);
 struct Inner {
     auth: Auth,
     who: auth::Caller,
-    /// As policies of AWS write it: `kinesis:PutRecords`.
-    action: String,
+    action: AwsAction,
     peer: Option<SocketAddr>,
     named: Mutex<Vec<String>>,
     denied: AtomicBool,
@@ -75,7 +74,7 @@ impl Caller {
         })?;
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
         let (named, denied) = (Mutex::default(), AtomicBool::default());
-        let action = format!("{service}:{operation}");
+        let action = AwsAction::new(service, operation);
         Ok(Self(Arc::new(Inner { auth: auth.clone(), who, action, peer, named, denied })))
     }
 
@@ -85,15 +84,15 @@ impl Caller {
     /// `AccessDeniedException`.
     pub(in crate::api::aws) fn authorize(&self, arn: &str) -> Result<(), AwsError> {
         let Inner { auth, who, action, named, denied, .. } = &*self.0;
-        if auth::is_aws_change(action) {
+        if action.is_change() {
             let mut named = named.lock();
             if named.len() < NAMES_MAX {
                 named.push(arn.to_owned());
             }
         }
-        who.check_aws(action, arn).map_err(|error| {
+        who.check_aws(*action, arn).map_err(|error| {
             denied.store(true, Relaxed);
-            auth.count_denied(auth::aws_action(action));
+            auth.count_denied(action.needs());
             self.tell(outcome_of(&error), &[arn.to_owned()], &error.to_string());
             let message = format!(
                 "User: {who} is not authorized to perform: {action} on resource: {arn} because no grant of the principal allows it"
@@ -117,7 +116,7 @@ impl Caller {
 
     /// Whether the caller may do the operation to a resource: for lists, which leave the others out.
     pub(in crate::api::aws) fn may(&self, arn: &str) -> bool {
-        self.0.who.may_aws(&self.0.action, arn)
+        self.0.who.may_aws(self.0.action, arn)
     }
 
     /// Who pays for what the caller puts.
@@ -142,7 +141,7 @@ impl Caller {
 
     /// Tells of a change that was made, or failed.
     pub(in crate::api::aws) fn ended<T>(&self, answer: &Result<T, AwsError>) {
-        if !auth::is_aws_change(&self.0.action) || self.0.denied.load(Relaxed) {
+        if !self.0.action.is_change() || self.0.denied.load(Relaxed) {
             return;
         }
         let named = std::mem::take(&mut *self.0.named.lock());
@@ -154,7 +153,7 @@ impl Caller {
 
     fn tell(&self, outcome: Outcome, resources: &[String], reason: &str) {
         let Inner { auth, who, action, peer, .. } = &*self.0;
-        let caller = who.to_string();
-        auth.audit().tell(&Entry { caller: &caller, peer: *peer, call: action, resources, outcome, reason });
+        let (caller, call) = (who.to_string(), action.to_string());
+        auth.audit().tell(&Entry { caller: &caller, peer: *peer, call: &call, resources, outcome, reason });
     }
 }

@@ -10,6 +10,8 @@ mod model;
 mod protocol;
 mod arn;
 mod token;
+mod rates;
+mod control_rates;
 mod store;
 mod kinesis;
 mod firehose;
@@ -25,6 +27,7 @@ use millrace_storage::time::Clock;
 pub use settings::{AwsSettings, FirehoseSettings, KinesisSettings};
 
 use self::arn::Arns;
+use self::control_rates::ControlRates;
 use self::firehose::Firehose;
 use self::kinesis::Kinesis;
 use self::metrics::AwsMetrics;
@@ -77,16 +80,19 @@ impl Aws {
         })?;
         let tokens = Tokens::new(&key, kinesis.token_lifetime, Clock::system());
         let arns = Arns::new(aws)?;
+        let control = Arc::new(ControlRates::new(aws.control_rates_multiple, metrics.clone()));
         let parts = firehose::Parts {
             streams: streams.clone(),
             deliveries,
             catalog,
             store: store.clone(),
             arns: arns.clone(),
+            control: Arc::clone(&control),
             metrics: metrics.clone(),
         };
         let firehose = Firehose::open(parts, firehose.clone()).await?;
-        let kinesis = Kinesis::new(streams, store, arns, tokens, kinesis.clone(), metrics.clone());
+        let parts = kinesis::Parts { streams, store, arns, tokens, control, metrics: metrics.clone() };
+        let kinesis = Kinesis::new(parts, kinesis.clone());
         let front = Front::new(vec![Arc::new(kinesis), firehose], auth, aws, metrics);
         Ok(Self { front: Arc::new(front) })
     }

@@ -25,6 +25,12 @@ pub struct AwsSettings {
     /// How long a request may take to arrive.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
+    /// How many times AWS' own rates the calls of the control plane may come; 0 is no limit. Off, as they protect what
+    /// many accounts share.
+    pub control_rates_multiple: u32,
+    /// What one value of the metrics under CloudWatch's names covers; 0 is none of them.
+    #[serde(with = "humantime_serde")]
+    pub cloudwatch_period: Duration,
 }
 
 impl Default for AwsSettings {
@@ -36,6 +42,8 @@ impl Default for AwsSettings {
             request_bytes_max: ByteSize::mib(16),
             request_in_flight_bytes_max: ByteSize::mib(128),
             request_timeout: Duration::from_secs(30),
+            control_rates_multiple: 0,
+            cloudwatch_period: Duration::ZERO,
         }
     }
 }

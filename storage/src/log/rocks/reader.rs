@@ -63,7 +63,7 @@ impl Reader<'_> {
         let Some(value) = self.db.block(entry.key)? else { return Ok(None) };
         let block = format::decode(entry.key, &value, &self.shared.keys).map_err(|error| match error {
             Unreadable::Corrupt(reason) => corrupt(entry.key, reason),
-            Unreadable::Key(why) if why.is_destroyed => shredded(entry.key, why),
+            Unreadable::Key(why) if why.is_destroyed() => shredded(entry.key, why),
             Unreadable::Key(why) => self.shared.key_failure(self.shard.stream, why),
         })?;
         if format::is_encrypted(&value) {

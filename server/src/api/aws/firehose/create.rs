@@ -82,6 +82,7 @@ impl Firehose {
         if let Err(error) = self.deliveries.declare(&pipeline, false, &|_| Ok(())).await {
             return Err(self.undo(&name, told(error)).await);
         }
+        self.sources.note(&name, &value);
         self.set_state(&name, DeliveryStreamState::Active).await?;
         tracing::info!(delivery_stream = %name, "created a delivery stream");
         call.reply(&Output { arn: self.arns.delivery_stream(name.as_str()) })

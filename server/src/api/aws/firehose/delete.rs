@@ -32,6 +32,7 @@ impl Firehose {
         self.set_state(&name, DeliveryStreamState::Deleting).await?;
         self.remove_parts(&name, is_direct).await?;
         self.failures.lock().remove(name.as_str());
+        self.sources.forget(&name);
         tracing::info!(delivery_stream = %name, "deleted a delivery stream");
         call.reply(&Output {})
     }

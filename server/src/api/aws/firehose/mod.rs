@@ -6,6 +6,7 @@
 
 mod name;
 mod target;
+mod source;
 mod destination;
 mod prefix;
 mod processors;
@@ -28,13 +29,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use millrace_storage::catalog::Catalog;
+use millrace_storage::log::ShardKey;
 use parking_lot::Mutex;
 
+use self::source::Sources;
 use super::arn::Arns;
-use super::kinesis::Rates;
+use super::control_rates::ControlRates;
 use super::metrics::AwsMetrics;
 use super::model::{self, FIREHOSE};
 use super::protocol::{AwsError, Call, Reply, Service};
+use super::rates::Rates;
 use super::settings::FirehoseSettings;
 use super::store::Store;
 use crate::delivery::Deliveries;
@@ -48,8 +52,10 @@ pub(super) struct Firehose {
     store: Store,
     arns: Arns,
     settings: FirehoseSettings,
+    control: Arc<ControlRates>,
     metrics: AwsMetrics,
-    puts: Rates,
+    puts: Rates<ShardKey>,
+    sources: Sources,
     /// One change of delivery streams at a time.
     changes: tokio::sync::Mutex<()>,
     /// Why those that a start could not finish are as they are, by name.
@@ -64,6 +70,7 @@ pub(super) struct Parts {
     pub(super) catalog: Catalog,
     pub(super) store: Store,
     pub(super) arns: Arns,
+    pub(super) control: Arc<ControlRates>,
     pub(super) metrics: AwsMetrics,
 }
 
@@ -74,10 +81,21 @@ impl Firehose {
     /// Where a setting is wrong, or the meta store cannot be read.
     pub(super) async fn open(parts: Parts, settings: FirehoseSettings) -> crate::error::Result<Arc<Self>> {
         settings.validate()?;
-        let Parts { streams, deliveries, catalog, store, arns, metrics } = parts;
-        let puts = Rates::new(settings.put_requests_per_second);
-        let (changes, failures) = (tokio::sync::Mutex::default(), Mutex::default());
-        let firehose = Self { streams, deliveries, catalog, store, arns, settings, metrics, puts, changes, failures };
+        let Parts { streams, deliveries, catalog, store, arns, control, metrics } = parts;
+        let firehose = Self {
+            streams,
+            deliveries,
+            catalog,
+            store,
+            arns,
+            settings,
+            control,
+            metrics,
+            puts: Rates::new(),
+            sources: Sources::default(),
+            changes: tokio::sync::Mutex::default(),
+            failures: Mutex::default(),
+        };
         firehose.recover().await?;
         Ok(Arc::new(firehose))
     }

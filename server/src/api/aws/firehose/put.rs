@@ -10,6 +10,7 @@ use super::Firehose;
 use super::name::Name;
 use super::target::told;
 use crate::api::aws::protocol::{AwsError, Blob, Call, Checked, Reply};
+use crate::api::aws::rates::Rate;
 use crate::error::Kind;
 use crate::streams::{Placed, Put, PutFailure, PutFailureKind, PutRecord, PutResult, StreamState};
 
@@ -128,10 +129,12 @@ impl Firehose {
             Err(error) => return Err(told(error)),
         };
         let shard = ShardKey { stream: stream.id(), shard: ShardId(0) };
-        if !self.puts.take(shard, Instant::now()) {
+        let rate = Rate::per_second(self.settings.put_requests_per_second);
+        if !self.puts.take(shard, rate, Instant::now()) {
             self.metrics.throttled("firehose_put_requests_per_second");
             return Err(AwsError::unavailable(SLOW_DOWN));
         }
+        self.sources.check(&name, records.iter().map(|Entry { data: Blob(data) }| data))?;
         let record = |Entry { data: Blob(data) }: Entry| record_of(data);
         let records: Vec<PutRecord> = records.into_iter().map(record).collect();
         let bytes: u64 = records.iter().map(PutRecord::size).sum();

@@ -35,6 +35,7 @@ impl Firehose {
             tracing::info!(delivery_stream = %name, "finishing the deletion of a delivery stream");
             return self.remove_parts(&name, value.source_stream_arn.is_empty()).await;
         }
+        self.sources.note(&name, value);
         let pipeline = self.pipelines().of(&name, value)?;
         self.deliveries.declare(&pipeline, false, &|_| Ok(())).await.map_err(told)?;
         if value.state() == DeliveryStreamState::Creating {

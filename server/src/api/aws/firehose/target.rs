@@ -1,12 +1,14 @@
 //! Which delivery stream a request is about, whether its caller may, and what is said where a part of the server says no.
 
+use std::time::Instant;
+
 use millrace_storage::meta::keys::Stored;
 use millrace_storage::meta::keys::delivery_stream::DeliveryStreamValue;
 
 use super::Firehose;
 use super::name::Name;
 use crate::api::asked::needs;
-use crate::api::aws::protocol::{AwsError, Call};
+use crate::api::aws::protocol::{AwsError, Call, kms_code};
 use crate::auth::{Resource, ResourceKind};
 use crate::delivery::Asked;
 use crate::error::{Error, Kind};
@@ -27,8 +29,13 @@ pub(super) fn allow(call: &Call, asked: &Asked<'_>) -> crate::error::Result<()> 
 }
 
 impl Firehose {
-    pub(super) fn authorize(&self, call: &Call, resource: &str) -> Result<(), AwsError> {
-        call.caller.authorize(resource)
+    /// Asks whether the caller may, and then for one of the operation's calls. An operation asks once.
+    ///
+    /// # Errors
+    /// `AccessDeniedException`; `LimitExceededException` where its rate is used up.
+    pub(super) fn authorize(&self, call: &Call, arn: &str) -> Result<(), AwsError> {
+        call.caller.authorize(arn)?;
+        self.control.take(call, arn, Instant::now())
     }
 
     /// The name that a request carries, where its caller may do this to it.
@@ -75,8 +82,9 @@ impl Firehose {
 /// What streams and deliveries say, in the codes that the operations declare.
 pub(super) fn told(error: Error) -> AwsError {
     let message = error.to_string();
-    if error.objects().iter().any(|(noun, _)| *noun == "data_key") {
-        return AwsError::new("InvalidKMSResourceException", message);
+    if let Some(fault) = error.key_fault() {
+        // As KMS says it, in the member that the shape has for it.
+        return AwsError::new("InvalidKMSResourceException", message).with_field("code", kms_code(fault));
     }
     match error.kind() {
         // A stream, table or transform that a configuration names is a wrong argument.

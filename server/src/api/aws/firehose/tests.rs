@@ -44,13 +44,15 @@ impl Site {
         let (settings, store) = (DeliverySettings::default(), self.store.clone());
         let deliveries =
             Deliveries::open(log, streams.clone(), meta.clone(), catalog.clone(), store, settings, &metrics);
+        let counted = AwsMetrics::new(&metrics);
         let parts = Parts {
             deliveries: deliveries.await.unwrap(),
             streams,
             catalog,
             store: Store::new(meta),
             arns: Arns::new(&AwsSettings::default()).unwrap(),
-            metrics: AwsMetrics::new(&metrics),
+            control: Arc::new(ControlRates::new(0, counted.clone())),
+            metrics: counted,
         };
         Firehose::open(parts, self.settings.clone()).await.unwrap()
     }

@@ -69,6 +69,7 @@ impl Firehose {
         self.check_table(&value).await?;
         self.deliveries.declare(&pipeline, true, &|asked| allow(call, &asked)).await.map_err(told)?;
         self.store.set_delivery_stream(name.as_str(), Some(&before), Some(&value)).await?;
+        self.sources.note(&name, &value);
         // What fails from here on is finished at the next start.
         self.deliveries.declare(&pipeline, false, &|_| Ok(())).await.map_err(told)?;
         tracing::info!(delivery_stream = %name, version = value.version, "updated a destination");

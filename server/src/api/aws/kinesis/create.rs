@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use millrace_storage::meta::keys::stream_attribute::StreamAttributeValue;
 use serde::Deserialize;
 
 use super::Kinesis;
@@ -9,6 +10,7 @@ use super::mode::{Mode, check_warm_limit, mode_of};
 use super::tags;
 use super::target::StreamRef;
 use crate::api::aws::protocol::{AwsError, Call, Reply};
+use crate::api::aws::store::initial_attributes;
 use crate::streams::{StreamMode, StreamName, StreamOptions};
 
 #[derive(Debug, Deserialize)]
@@ -65,21 +67,18 @@ impl Kinesis {
             record_bytes_max: input.record_kib_max.map(|kib| u64::from(kib) * 1024),
             ..StreamOptions::default()
         };
-        let created = self.streams.create(&name, &options).await;
-        let stream = created.map_err(|error| match error.field() {
+        let attributes = StreamAttributeValue {
+            tags,
+            warm_mib_per_second: warm.unwrap_or_default(),
+            ..StreamAttributeValue::default()
+        };
+        // In one commit, so that no crash leaves a stream without its tags.
+        let created = self.streams.create_with(&name, &options, |id| initial_attributes(id, &attributes)).await;
+        created.map_err(|error| match error.field() {
             // The most streams and the most shards are limits of the account.
             Some("name" | "shard_count") => AwsError::limit(error.to_string()),
             _ => self.told(error, &name),
         })?;
-        if !tags.is_empty() || warm.is_some() {
-            self.store
-                .change_attributes(&stream, |attributes| {
-                    attributes.tags.clone_from(&tags);
-                    attributes.warm_mib_per_second = warm.unwrap_or_default();
-                    Ok(())
-                })
-                .await?;
-        }
         Ok(Reply::Empty)
     }
 

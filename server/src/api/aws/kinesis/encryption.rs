@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::Kinesis;
 use super::target::StreamRef;
 use crate::api::aws::protocol::{AwsError, Call, Reply};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::streams::{StreamName, StreamOptions};
 
 #[derive(Debug, Deserialize)]
@@ -55,11 +55,11 @@ impl Kinesis {
         Ok(Reply::Empty)
     }
 
-    /// A master key that is not there is a key that is not found.
+    /// As Kinesis limits how often a stream gets a key, a stream has so many data keys here.
     fn not_encrypted(&self, error: Error, stream: &StreamName) -> AwsError {
         let is_of_key = error.objects().iter().any(|(noun, _)| *noun == "data_key");
-        if is_of_key && !error.is_retryable() {
-            return AwsError::new("KMSNotFoundException", error.to_string());
+        if is_of_key && error.key_fault().is_none() && *error.kind() == Kind::FailedPrecondition {
+            return AwsError::limit(error.to_string());
         }
         self.told(error, stream)
     }

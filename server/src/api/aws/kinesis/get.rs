@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::Kinesis;
 use super::iterator::{ShardIterator, check_dry_run};
 use super::target::StreamRef;
-use super::wire::{Child, GivenRecord, encryption_of};
+use super::wire::{Child, GivenRecord};
 use crate::api::aws::protocol::{AwsError, Call, Checked, Reply};
+use crate::api::aws::rates::Rate;
 use crate::error::Kind;
 use crate::streams::{Position, ShardRecords, StreamState};
 
@@ -58,7 +59,8 @@ impl Kinesis {
         let iterator = self.open_iterator(&input.shard_iterator)?;
         let stream = self.stream_of_iterator(call, &input, &iterator)?;
         let shard = stream.shard(iterator.shard.shard)?;
-        if !self.reads.take(shard.key(), Instant::now()) {
+        let rate = Rate::per_second(self.settings.get_records_per_second);
+        if !self.reads.take(shard.key(), rate, Instant::now()) {
             self.metrics.throttled("get_records_per_second");
             return Err(self.rate_exceeded(&stream, &shard));
         }
@@ -103,14 +105,13 @@ impl Kinesis {
         read: ShardRecords,
     ) -> Result<Reply, AwsError> {
         let ShardRecords { records, next_offset, millis_behind_latest, end, .. } = read;
-        let encryption_type = encryption_of(stream);
         let next = ShardIterator { shard, next: next_offset, stream: stream.name().clone() };
         let bytes: usize = records.iter().map(|record| record.bytes() * 4 / 3 + RECORD_OVERHEAD_BYTES).sum();
         let output = Output {
-            records: records.iter().map(|record| GivenRecord::new(shard, record, encryption_type)).collect(),
+            records: GivenRecord::all(stream, shard, &records),
             next_shard_iterator: end.is_none().then(|| self.seal_iterator(&next)),
             millis_behind_latest,
-            child_shards: end.map(|end| end.children.into_iter().map(Child::from).collect()),
+            child_shards: end.map(Child::all),
         };
         call.reply_of(&output, bytes)
     }

@@ -13,6 +13,7 @@ use super::shard_id::ShardName;
 use super::target::StreamRef;
 use super::wire::tip;
 use crate::api::aws::protocol::{AwsError, Call, Reply, Time};
+use crate::api::aws::rates::Rate;
 use crate::api::aws::token::{BadToken, TokenKind};
 use crate::streams::{Position, ShardState, StreamName, StreamState};
 
@@ -72,7 +73,8 @@ impl Kinesis {
         let input: Input = call.input()?;
         let stream = self.stream(call, &input.stream)?;
         let shard = self.shard(&stream, &input.shard_id)?;
-        if !self.iterators.take(shard.key(), Instant::now()) {
+        let rate = Rate::per_second(self.settings.shard_iterators_per_second);
+        if !self.iterators.take(shard.key(), rate, Instant::now()) {
             self.metrics.throttled("shard_iterators_per_second");
             return Err(self.rate_exceeded(&stream, &shard));
         }

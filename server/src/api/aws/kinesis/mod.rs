@@ -6,7 +6,6 @@ mod sequence_number;
 mod shard_id;
 mod target;
 mod wire;
-mod rates;
 mod iterator;
 mod put;
 mod get;
@@ -26,14 +25,18 @@ mod consumers;
 mod event_stream;
 mod subscribe;
 
-use async_trait::async_trait;
+use std::sync::Arc;
 
-pub(in crate::api::aws) use self::rates::Rates;
+use async_trait::async_trait;
+use millrace_storage::log::ShardKey;
+
 use self::subscribe::Subscriptions;
 use super::arn::Arns;
+use super::control_rates::ControlRates;
 use super::metrics::AwsMetrics;
 use super::model::{self, KINESIS};
 use super::protocol::{AwsError, Call, Reply, Service};
+use super::rates::Rates;
 use super::settings::KinesisSettings;
 use super::store::Store;
 use super::token::Tokens;
@@ -46,25 +49,30 @@ pub(super) struct Kinesis {
     arns: Arns,
     tokens: Tokens,
     settings: KinesisSettings,
+    control: Arc<ControlRates>,
     metrics: AwsMetrics,
-    reads: Rates,
-    iterators: Rates,
+    reads: Rates<ShardKey>,
+    iterators: Rates<ShardKey>,
     subscriptions: Subscriptions,
 }
 
+/// What the service stands on.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) streams: Streams,
+    pub(super) store: Store,
+    pub(super) arns: Arns,
+    pub(super) tokens: Tokens,
+    pub(super) control: Arc<ControlRates>,
+    pub(super) metrics: AwsMetrics,
+}
+
 impl Kinesis {
-    pub(super) fn new(
-        streams: Streams,
-        store: Store,
-        arns: Arns,
-        tokens: Tokens,
-        settings: KinesisSettings,
-        metrics: AwsMetrics,
-    ) -> Self {
-        let reads = Rates::new(settings.get_records_per_second);
-        let iterators = Rates::new(settings.shard_iterators_per_second);
+    pub(super) fn new(parts: Parts, settings: KinesisSettings) -> Self {
+        let Parts { streams, store, arns, tokens, control, metrics } = parts;
+        let (reads, iterators) = (Rates::new(), Rates::new());
         let subscriptions = Subscriptions::new(settings.takeover_after);
-        Self { streams, store, arns, tokens, settings, metrics, reads, iterators, subscriptions }
+        Self { streams, store, arns, tokens, settings, control, metrics, reads, iterators, subscriptions }
     }
 }
 

@@ -22,7 +22,7 @@ use super::Kinesis;
 use super::event_stream::{event, exception, initial_response};
 use super::iterator::check_dry_run;
 use super::sequence_number::SequenceNumber;
-use super::wire::{Child, GivenRecord, encryption_of};
+use super::wire::{Child, GivenRecord};
 use crate::api::aws::auth::Caller;
 use crate::api::aws::protocol::{AwsError, Call, Format, Reply, Time};
 use crate::streams::{ConsumerName, Position, ShardRecords, StreamState, Subscription};
@@ -166,13 +166,12 @@ impl Feed {
         self.next = next_offset;
         self.caller.read(&records);
         self.last_arrival = records.last().map(|record| record.arrival_time).or(self.last_arrival);
-        let encryption_type = encryption_of(&self.stream);
         let is_last = end.is_some();
         let encoded = self.format.encode(&Event {
-            records: records.iter().map(|record| GivenRecord::new(self.shard, record, encryption_type)).collect(),
+            records: GivenRecord::all(&self.stream, self.shard, &records),
             continuation_sequence_number: (!is_last).then(|| SequenceNumber::before(self.shard, self.next)),
             millis_behind_latest,
-            child_shards: end.map(|end| end.children.into_iter().map(Child::from).collect()),
+            child_shards: end.map(Child::all),
         });
         let (message, failed) = self.told(encoded);
         (message, failed || is_last)

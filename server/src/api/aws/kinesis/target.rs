@@ -1,6 +1,7 @@
 //! Which stream, shard or consumer a request is about, and whether its caller may.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Deserialize;
 
@@ -58,8 +59,13 @@ impl Kinesis {
         self.streams.get(&name).map_err(|error| self.told(error, &name))
     }
 
+    /// Asks whether the caller may, and then for one of the operation's calls. An operation asks once.
+    ///
+    /// # Errors
+    /// `AccessDeniedException`; `LimitExceededException` where its rate is used up.
     pub(super) fn authorize(&self, call: &Call, arn: &str) -> Result<(), AwsError> {
-        call.caller.authorize(arn)
+        call.caller.authorize(arn)?;
+        self.control.take(call, arn, Instant::now())
     }
 
     fn stream_name(&self, named: &StreamRef) -> Result<StreamName, AwsError> {

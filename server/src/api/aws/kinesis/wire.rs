@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::sequence_number::SequenceNumber;
 use super::shard_id::ShardName;
 use crate::api::aws::protocol::{Blob, Time};
-use crate::streams::{ChildShard, HashKeyRange, ShardState, StreamMode, StreamState};
+use crate::streams::{ChildShard, HashKeyRange, ShardEnd, ShardState, StreamMode, StreamState};
 
 /// `HashKeyRange`.
 #[derive(Debug, Serialize)]
@@ -72,13 +72,15 @@ pub(super) struct Child {
     hash_key_range: HashKeys,
 }
 
-impl From<ChildShard> for Child {
-    fn from(child: ChildShard) -> Self {
-        Self {
+impl Child {
+    /// The children that go on where a shard ends.
+    pub(super) fn all(end: ShardEnd) -> Vec<Self> {
+        let child = |child: ChildShard| Self {
             shard_id: ShardName(child.shard),
             parent_shards: child.parents.into_iter().map(ShardName).collect(),
             hash_key_range: child.range.into(),
-        }
+        };
+        end.children.into_iter().map(child).collect()
     }
 }
 
@@ -94,15 +96,18 @@ pub(super) struct GivenRecord<'a> {
 }
 
 impl<'a> GivenRecord<'a> {
-    pub(super) fn new(shard: ShardKey, record: &'a Record, encryption_type: &'static str) -> Self {
-        Self {
+    /// What was read of a shard.
+    pub(super) fn all(stream: &StreamState, shard: ShardKey, records: &'a [Record]) -> Vec<Self> {
+        let encryption_type = encryption_of(stream);
+        let given = |record: &'a Record| Self {
             sequence_number: SequenceNumber::of(shard, record.offset),
             approximate_arrival_timestamp: Time(record.arrival_time),
             // Shares the block's bytes.
             data: Blob(record.data.clone()),
             partition_key: String::from_utf8_lossy(&record.partition_key),
             encryption_type,
-        }
+        };
+        records.iter().map(given).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use millrace_storage::encryption::KeyFault;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -36,7 +37,6 @@ impl AwsError {
 
     /// The same with a member that the code's shape has besides the message.
     #[must_use]
-    #[expect(dead_code, reason = "for the shapes of services that have such members")]
     pub(in crate::api::aws) fn with_field(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.fields.push((name, value.into()));
         self
@@ -124,14 +124,22 @@ impl Serialize for AwsError {
     }
 }
 
+/// A key that cannot be used, as KMS says it. Clients try again where it may come back by itself.
+pub(in crate::api::aws) const fn kms_code(fault: KeyFault) -> &'static str {
+    match fault {
+        KeyFault::Missing | KeyFault::Destroyed => "KMSNotFoundException",
+        KeyFault::Refused => "KMSAccessDeniedException",
+        KeyFault::Away => "KMSThrottlingException",
+        KeyFault::Invalid => "KMSInvalidStateException",
+    }
+}
+
 impl From<Error> for AwsError {
     /// What a service says, in the codes that the streams' operations declare.
     fn from(error: Error) -> Self {
         let message = error.to_string();
-        if error.objects().iter().any(|(noun, _)| *noun == "data_key") {
-            // A key that is locked for a while is told as such: clients try again.
-            let code = if error.is_retryable() { "KMSThrottlingException" } else { "KMSInvalidStateException" };
-            return Self::new(code, message);
+        if let Some(fault) = error.key_fault() {
+            return Self::new(kms_code(fault), message);
         }
         match error.kind() {
             Kind::Invalid => Self::invalid(message),
@@ -182,11 +190,16 @@ mod tests {
 
     #[test]
     fn a_data_key_that_cannot_be_used_is_an_error_of_kms() {
-        for (kind, code) in
-            [(Kind::FailedPrecondition, "KMSInvalidStateException"), (Kind::Unavailable, "KMSThrottlingException")]
-        {
-            let error = AwsError::from(Error::new(kind, "locked").about("data_key", 1));
-            assert_eq!((error.code(), error.status()), (code, 400));
+        for (fault, code) in [
+            (KeyFault::Missing, "KMSNotFoundException"),
+            (KeyFault::Destroyed, "KMSNotFoundException"),
+            (KeyFault::Refused, "KMSAccessDeniedException"),
+            (KeyFault::Away, "KMSThrottlingException"),
+            (KeyFault::Invalid, "KMSInvalidStateException"),
+        ] {
+            let locked = Error::unavailable("locked").about("data_key", 1).of_key(Some(fault));
+            let error = AwsError::from(locked);
+            assert_eq!((error.code(), error.status()), (code, 400), "{fault:?}");
         }
     }
 

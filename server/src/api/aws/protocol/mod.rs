@@ -14,7 +14,7 @@ mod front;
 
 pub(in crate::api::aws) use blob::Blob;
 pub(in crate::api::aws) use call::{Call, Checked, Reply, Service};
-pub(in crate::api::aws) use error::AwsError;
+pub(in crate::api::aws) use error::{AwsError, kms_code};
 pub(in crate::api::aws) use format::Format;
 pub(in crate::api::aws) use front::{Front, router};
 pub(in crate::api::aws) use timestamp::Time;

@@ -1,7 +1,8 @@
 //! A stream's attributes: tags, monitored metrics, key id, warm throughput, policy.
 
-use millrace_storage::meta::keys;
+use millrace_storage::log::StreamId;
 use millrace_storage::meta::keys::stream_attribute::{StreamAttributeKey, StreamAttributeValue};
+use millrace_storage::meta::{Write, keys};
 
 use super::{Store, TRIES_MAX, contended};
 use crate::api::aws::protocol::AwsError;
@@ -43,6 +44,12 @@ impl Store {
         }
         Err(contended("the stream"))
     }
+}
+
+/// The write that gives a new stream its attributes, for the commit that creates it; `None` where it has none.
+pub(in crate::api::aws) fn initial_attributes(stream: StreamId, value: &StreamAttributeValue) -> Option<Write> {
+    let is_empty = *value == StreamAttributeValue::default();
+    (!is_empty).then(|| keys::put(&StreamAttributeKey { stream: stream.0 }, value))
 }
 
 fn key_of(stream: &StreamState) -> StreamAttributeKey {

@@ -8,6 +8,7 @@ mod consumers;
 mod account;
 mod delivery_streams;
 
+pub(in crate::api::aws) use attributes::initial_attributes;
 pub(in crate::api::aws) use consumers::Consumer;
 
 use std::fmt;
