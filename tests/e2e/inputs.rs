@@ -3,7 +3,7 @@
 use millrace_tests::{cli, grpc};
 use serde_json::json;
 
-use crate::site::{Site, text};
+use millrace_tests::site::{Site, text};
 
 const PIPELINE: &str = r#"
 [[stream]]

@@ -175,7 +175,8 @@ mod tests {
         yield_now().await;
         assert_eq!(*served.lock(), Vec::<&str>::new());
         drop(held);
-        (large.await.unwrap(), small.await.unwrap());
+        large.await.unwrap();
+        small.await.unwrap();
         assert_eq!(*served.lock(), ["large", "small"]);
     }
 

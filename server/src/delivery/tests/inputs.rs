@@ -82,7 +82,7 @@ async fn rows_of_csv_are_seen_at_once_and_are_there_once() {
     let lines = site.lines("default/t/errors").await;
     assert!(lines.iter().all(|line| line.contains("type_conflict") && line.contains("\\\"id\\\"")), "{lines:?}");
     // The columns of the table became those of the delivery, and are kept.
-    let described = process.deliveries.describe("d").unwrap();
+    let described = process.deliveries.describe("d").await.unwrap();
     assert!(described.spec_toml.contains("columns = [\"id\", \"at\", \"name\"]"), "{}", described.spec_toml);
 }
 

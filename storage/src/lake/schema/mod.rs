@@ -60,7 +60,7 @@ const RESERVED: [&str; 17] = [
 pub fn is_reserved(name: &str) -> bool {
     let begins = |start: &str| name.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start));
     let is = |reserved: &&str| reserved.eq_ignore_ascii_case(name);
-    name.starts_with('_') && (begins(PARTITION_FIELD_PREFIX) || RESERVED.iter().any(|reserved| is(reserved)))
+    name.starts_with('_') && (begins(PARTITION_FIELD_PREFIX) || RESERVED.iter().any(is))
 }
 
 /// Whether a name is that of a system column, which the converter fills.
