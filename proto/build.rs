@@ -3,7 +3,7 @@
 use std::{env, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let protos = ["stream", "record", "transform", "delivery", "table", "group", "maintenance", "principal"]
+    let protos = ["stream", "record", "transform", "delivery", "import", "table", "group", "maintenance", "principal"]
         .map(|name| format!("millrace/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=millrace");
     let descriptors = protox::compile(&protos, ["."])?;

@@ -15,6 +15,7 @@ pub mod streams;
 pub mod groups;
 pub mod transform;
 pub mod delivery;
+pub mod imports;
 pub mod query;
 pub mod maintenance;
 pub mod serve;

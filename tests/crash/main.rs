@@ -5,4 +5,5 @@ mod producer;
 mod kills;
 mod matrix;
 mod remake;
+mod imports;
 mod store_faults;

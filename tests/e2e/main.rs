@@ -15,6 +15,7 @@ mod idle;
 mod inputs;
 mod copy;
 mod exports;
+mod imports;
 mod subscribe;
 mod idempotence;
 mod groups;

@@ -12,7 +12,7 @@ use super::Admin;
 use crate::{Error, Result};
 
 impl Admin {
-    /// Makes streams, tables and deliveries what a pipeline file's text declares; applying it again changes nothing.
+    /// Makes streams, tables, deliveries and imports what a pipeline file's text declares; applying it again changes nothing.
     ///
     /// # Errors
     /// `Invalid` names the place in the text that breaks a rule; nothing is changed then.
@@ -21,7 +21,7 @@ impl Admin {
     }
 
     /// [`Self::apply`], where deliveries have these versions: by name what [`Self::describe_delivery`] tells, or an empty
-    /// one for a delivery that must not exist yet.
+    /// one for a delivery that must not exist yet. An import's name is `import/NAME` here.
     ///
     /// # Errors
     /// `Conflict` where one has another; nothing is changed then.

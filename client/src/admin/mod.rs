@@ -5,6 +5,7 @@
 mod streams;
 mod groups;
 mod deliveries;
+mod imports;
 mod transforms;
 mod tables;
 mod maintenance;
@@ -13,13 +14,14 @@ mod principals;
 use crate::connection::Channel;
 use millrace_proto::v1::delivery_service_client::DeliveryServiceClient;
 use millrace_proto::v1::group_service_client::GroupServiceClient;
+use millrace_proto::v1::import_service_client::ImportServiceClient;
 use millrace_proto::v1::maintenance_service_client::MaintenanceServiceClient;
 use millrace_proto::v1::principal_service_client::PrincipalServiceClient;
 use millrace_proto::v1::stream_service_client::StreamServiceClient;
 use millrace_proto::v1::table_service_client::TableServiceClient;
 use millrace_proto::v1::transform_service_client::TransformServiceClient;
 
-/// Streams, consumer groups, deliveries, tables and pipeline files. Cheap to clone.
+/// Streams, consumer groups, deliveries, imports, tables and pipeline files. Cheap to clone.
 ///
 /// ```no_run
 /// # async fn example(client: millrace_client::Client) -> Result<(), millrace_client::Error> {
@@ -36,6 +38,7 @@ pub struct Admin {
     streams: StreamServiceClient<Channel>,
     groups: GroupServiceClient<Channel>,
     deliveries: DeliveryServiceClient<Channel>,
+    imports: ImportServiceClient<Channel>,
     tables: TableServiceClient<Channel>,
     maintenance: MaintenanceServiceClient<Channel>,
     transforms: TransformServiceClient<Channel>,
@@ -52,6 +55,7 @@ impl Admin {
             groups,
             maintenance,
             transforms,
+            imports: ImportServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max),
             principals: PrincipalServiceClient::new(channel.clone()).max_decoding_message_size(message_bytes_max),
             streams: StreamServiceClient::new(streams).max_decoding_message_size(message_bytes_max),
             deliveries: DeliveryServiceClient::new(deliveries).max_decoding_message_size(message_bytes_max),

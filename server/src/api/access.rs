@@ -73,6 +73,7 @@ pub(super) fn rule_of(path: &str) -> Rule {
         "millrace.v1.GroupService" => of_groups(method),
         "millrace.v1.TransformService" => of_transforms(method),
         "millrace.v1.DeliveryService" => of_deliveries(method),
+        "millrace.v1.ImportService" => of_imports(method),
         "millrace.v1.TableService" => of_tables(method),
         "millrace.v1.MaintenanceService" => of_maintenance(method),
         // Tables are asked for when a statement is planned. Handshakes, and what the server does not do, need no name.
@@ -139,6 +140,15 @@ fn of_deliveries(method: &str) -> Option<Rule> {
         }
         "DeleteDelivery" => named(Action::DeleteDelivery).change(),
         "RebuildTable" => named(Action::UpdateTable).change(),
+        _ => return None,
+    })
+}
+
+fn of_imports(method: &str) -> Option<Rule> {
+    Some(match method {
+        "ListImports" | "DescribeImport" | "ListImportRuns" | "ListImportObjects" => named(Action::DescribeImport),
+        "RunImport" | "PauseImport" | "ResumeImport" => named(Action::UpdateImport).change(),
+        "DeleteImport" => named(Action::DeleteImport).change(),
         _ => return None,
     })
 }

@@ -1,4 +1,5 @@
-//! What a declaration asks of its caller: who delivers a stream into a table reads the one and writes the other.
+//! What a declaration asks of its caller: who delivers a stream into a table reads the one and writes the other,
+//! and who imports into a stream puts into it.
 
 use crate::auth::{Action as Needed, Resource};
 use crate::delivery::{Action, Asked};
@@ -21,6 +22,10 @@ pub(super) fn needs(asked: &Asked<'_>) -> Vec<(Needed, Resource)> {
         }
         Asked::Delivery { name, action: Action::Unchanged, .. } => {
             vec![(Needed::DescribeDelivery, Resource::delivery(name))]
+        }
+        Asked::Import { name, action: Action::Unchanged, .. } => vec![(Needed::DescribeImport, Resource::import(name))],
+        Asked::Import { name, stream, .. } => {
+            vec![(Needed::CreateImport, Resource::import(name)), (Needed::Put, Resource::stream(stream))]
         }
         Asked::Delivery { name, stream, table, .. } => {
             let mut needs =

@@ -13,18 +13,20 @@ use crate::auth::Resource;
 use crate::delivery::{
     Action, Asked, Change, Deliveries, Described, RebuildRequest, Replayed, State, Verified, parse_transforms,
 };
+use crate::imports::{Application, Imports};
 
 /// The service.
 #[derive(Debug, Clone)]
 pub(super) struct DeliveryHandler {
     deliveries: Deliveries,
+    imports: Imports,
 }
 
 impl DeliveryHandler {
-    /// Over the process's deliveries.
+    /// Over the process's deliveries, and the imports that a pipeline file declares too.
     #[must_use]
-    pub(super) const fn new(deliveries: Deliveries) -> Self {
-        Self { deliveries }
+    pub(super) const fn new(deliveries: Deliveries, imports: Imports) -> Self {
+        Self { deliveries, imports }
     }
 }
 
@@ -37,7 +39,9 @@ impl DeliveryService for DeliveryHandler {
         let call = Call::of(&request)?;
         let proto::ApplyPipelineRequest { pipeline_toml, dry_run, expected_versions } = request.into_inner();
         let (expected, allow) = (expected_versions.into_iter().collect(), |asked: Asked<'_>| allow(&call, asked));
-        let changes = self.deliveries.apply_allowed(&pipeline_toml, dry_run, &expected, &allow).await?;
+        let owner = call.caller().principal().unwrap_or_default();
+        let application = Application { pipeline_toml: &pipeline_toml, dry_run, expected: &expected, owner };
+        let changes = self.imports.apply(&self.deliveries, application, &allow).await?;
         Ok(Response::new(proto::ApplyPipelineResponse { changes: changes.into_iter().map(change).collect() }))
     }
 

@@ -11,6 +11,7 @@ mod record;
 mod group;
 mod transform;
 mod delivery;
+mod import;
 mod table;
 mod flight;
 mod principal;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use millrace_proto::v1::delivery_service_server::{self, DeliveryServiceServer};
 use millrace_proto::v1::group_service_server::{self, GroupServiceServer};
+use millrace_proto::v1::import_service_server::{self, ImportServiceServer};
 use millrace_proto::v1::maintenance_service_server::{self, MaintenanceServiceServer};
 use millrace_proto::v1::principal_service_server::{self, PrincipalServiceServer};
 use millrace_proto::v1::record_service_server::{self, RecordServiceServer};
@@ -39,6 +41,7 @@ pub use status::DOMAIN;
 use crate::auth::Auth;
 use crate::delivery::Deliveries;
 use crate::groups::Groups;
+use crate::imports::Imports;
 use crate::maintenance::Maintenance;
 use crate::query::QueryEngine;
 use crate::streams::Streams;
@@ -55,6 +58,8 @@ pub struct Services {
     pub transforms: Transforms,
     /// Deliveries.
     pub deliveries: Deliveries,
+    /// Imports.
+    pub imports: Imports,
     /// The tables' catalog.
     pub catalog: Catalog,
     /// SQL.
@@ -66,13 +71,14 @@ pub struct Services {
 }
 
 /// The services that report their health, by their gRPC names; the empty name is the whole server.
-const SERVICE_NAMES: [&str; 10] = [
+const SERVICE_NAMES: [&str; 11] = [
     "",
     stream_service_server::SERVICE_NAME,
     record_service_server::SERVICE_NAME,
     group_service_server::SERVICE_NAME,
     transform_service_server::SERVICE_NAME,
     delivery_service_server::SERVICE_NAME,
+    import_service_server::SERVICE_NAME,
     table_service_server::SERVICE_NAME,
     maintenance_service_server::SERVICE_NAME,
     principal_service_server::SERVICE_NAME,
@@ -124,7 +130,11 @@ pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, to
             .max_decoding_message_size(message_bytes(services.transforms.settings().module_bytes_max.as_u64()))
             .max_encoding_message_size(transform::ANSWER_BYTES_MAX),
         )
-        .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(services.deliveries.clone())))
+        .add_service(DeliveryServiceServer::new(delivery::DeliveryHandler::new(
+            services.deliveries.clone(),
+            services.imports.clone(),
+        )))
+        .add_service(ImportServiceServer::new(import::ImportHandler::new(services.imports.clone())))
         .add_service(TableServiceServer::new(table::TableHandler::new(services.catalog.clone())))
         .add_service(MaintenanceServiceServer::new(maintenance::MaintenanceHandler::new(services.maintenance.clone())))
         .add_service(PrincipalServiceServer::new(principal::PrincipalHandler::new(services.auth.clone())))

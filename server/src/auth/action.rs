@@ -14,6 +14,8 @@ pub enum ResourceKind {
     Group,
     /// `delivery/<name>`.
     Delivery,
+    /// `import/<name>`.
+    Import,
     /// `table/<namespace>.<name>`; the system's are `table/system.<name>`.
     Table,
     /// `server`, which has no name.
@@ -21,7 +23,8 @@ pub enum ResourceKind {
 }
 
 impl ResourceKind {
-    pub(super) const ALL: [Self; 5] = [Self::Stream, Self::Group, Self::Delivery, Self::Table, Self::Server];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Stream, Self::Group, Self::Delivery, Self::Import, Self::Table, Self::Server];
 
     /// Its word.
     #[must_use]
@@ -30,6 +33,7 @@ impl ResourceKind {
             Self::Stream => "stream",
             Self::Group => "group",
             Self::Delivery => "delivery",
+            Self::Import => "import",
             Self::Table => "table",
             Self::Server => "server",
         }
@@ -57,6 +61,11 @@ impl Resource {
     /// A delivery.
     pub fn delivery(name: impl fmt::Display) -> Self {
         Self { kind: ResourceKind::Delivery, name: name.to_string() }
+    }
+
+    /// An import.
+    pub fn import(name: impl fmt::Display) -> Self {
+        Self { kind: ResourceKind::Import, name: name.to_string() }
     }
 
     /// A table, by namespace and name.
@@ -148,6 +157,14 @@ actions! {
     UpdateDelivery = "update_delivery" on Delivery,
     /// Delete a delivery.
     DeleteDelivery = "delete_delivery" on Delivery,
+    /// Make or redefine an import; who does needs `put` on its stream, then and whenever it runs.
+    CreateImport = "create_import" on Import,
+    /// See an import, its runs and its objects.
+    DescribeImport = "describe_import" on Import,
+    /// Run, pause and resume an import.
+    UpdateImport = "update_import" on Import,
+    /// Delete an import.
+    DeleteImport = "delete_import" on Import,
     /// Make a table, or redefine it.
     CreateTable = "create_table" on Table,
     /// See a table's columns and sizes.
@@ -179,6 +196,7 @@ impl Action {
                 | Self::JoinGroup
                 | Self::DescribeGroup
                 | Self::DescribeDelivery
+                | Self::DescribeImport
                 | Self::DescribeTable
                 | Self::Query
                 | Self::Metrics

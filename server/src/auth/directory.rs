@@ -12,7 +12,7 @@ use super::name::PrincipalName;
 use super::principal::Principal;
 use super::secret::{AccessKeyId, Secret};
 use super::unauthenticated;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// The most bytes of a token that are looked at.
 const TOKEN_BYTES_MAX: usize = 256;
@@ -91,6 +91,16 @@ impl Directory {
         }
         key.principal.admit()?;
         Ok(Caller::of(key.principal))
+    }
+
+    /// The caller that a principal is, for what it declared and the server does in its name.
+    pub(super) fn named(&self, name: &str) -> Result<Caller> {
+        let found = name.parse::<PrincipalName>().ok().and_then(|name| self.principal(&name));
+        let principal = found.ok_or_else(|| {
+            Error::new(Kind::PermissionDenied, format_args!("principal {name} is gone, and with it what it may do"))
+        })?;
+        principal.admit()?;
+        Ok(Caller::of(principal))
     }
 
     pub(super) fn add(&self, principal: Arc<Principal>) {

@@ -179,6 +179,18 @@ impl Auth {
         ))
     }
 
+    /// The caller that a principal is, for what it declared and the server does in its name. With auth off it may do
+    /// everything.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where the principal is gone; `Unauthenticated` where it is disabled.
+    pub fn caller_named(&self, name: &str) -> Result<Caller> {
+        match self.mode() {
+            AuthMode::Off => Ok(Caller::open()),
+            AuthMode::On => self.0.directory.named(name),
+        }
+    }
+
     /// Whether callers are authenticated.
     #[must_use]
     pub fn mode(&self) -> AuthMode {

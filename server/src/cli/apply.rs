@@ -1,4 +1,4 @@
-//! `millrace apply`: makes streams, tables and deliveries what a file declares.
+//! `millrace apply`: makes streams, tables, deliveries and imports what a file declares.
 
 use millrace_client::proto::{Change, change::Action};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use super::input::read_text;
 use super::output::{OutputArgs, line};
 use super::{Endpoint, Result, output::Format};
 
-/// Make streams, tables and deliveries what a pipeline file declares.
+/// Make streams, tables, deliveries and imports what a pipeline file declares.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,7 +23,7 @@ pub(super) struct ApplyArgs {
     /// Say what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Change nothing unless a delivery has this version, as `delivery describe` shows it; `NAME=` where it must not exist yet
+    /// Change nothing unless a delivery has this version, as `delivery describe` shows it; `NAME=` where it must not exist yet; an import's name is `import/NAME`
     #[arg(long = "expect", value_name = "NAME=VERSION", value_parser = expectation, conflicts_with = "dry_run")]
     expected: Vec<(String, String)>,
     #[command(flatten)]

@@ -15,6 +15,7 @@ mod tail;
 mod group;
 mod transform;
 mod delivery;
+mod import;
 mod replay;
 mod rebuild;
 mod table;
@@ -73,6 +74,7 @@ enum Command {
     Group(group::GroupArgs),
     Transform(transform::TransformArgs),
     Delivery(delivery::DeliveryArgs),
+    Import(import::ImportArgs),
     Replay(replay::ReplayArgs),
     Rebuild(rebuild::RebuildArgs),
     Table(table::TableArgs),
@@ -116,6 +118,7 @@ impl Command {
             Self::Group(args) => group::run(args, endpoint).await,
             Self::Transform(args) => transform::run(args, endpoint).await,
             Self::Delivery(args) => delivery::run(args, endpoint).await,
+            Self::Import(args) => import::run(args, endpoint).await,
             Self::Replay(args) => replay::run(args, endpoint).await,
             Self::Rebuild(args) => rebuild::run(args, endpoint).await,
             Self::Table(args) => table::run(args, endpoint).await,

@@ -32,9 +32,9 @@ Examples:
 
 Actions are put, get, subscribe, create_stream, describe_stream, update_stream, delete_stream, join_group,
 describe_group, reset_group, delete_group, create_delivery, describe_delivery, update_delivery, delete_delivery,
-create_table, describe_table, update_table, query, maintain, manage_transforms, metrics, admin, and * for all. Resources are
-stream/NAME, group/STREAM/NAME, delivery/NAME, table/NAMESPACE.NAME, server, and * for all; in a NAME, * stands
-for any characters.")]
+create_import, describe_import, update_import, delete_import, create_table, describe_table, update_table,
+query, maintain, manage_transforms, metrics, admin, and * for all. Resources are stream/NAME, group/STREAM/NAME,
+delivery/NAME, import/NAME, table/NAMESPACE.NAME, server, and * for all; in a NAME, * stands for any characters.")]
 pub(super) struct PrincipalArgs {
     #[command(subcommand)]
     command: Command,

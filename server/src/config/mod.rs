@@ -18,6 +18,7 @@ use crate::delivery::DeliverySettings;
 use crate::disk::DiskSettings;
 use crate::encryption::EncryptionSettings;
 use crate::groups::GroupSettings;
+use crate::imports::ImportSettings;
 use crate::query::QuerySettings;
 use crate::serve::{HttpSettings, TlsSettings};
 use crate::streams::StreamSettings;
@@ -80,6 +81,8 @@ pub struct Settings {
     pub transform: TransformSettings,
     /// Deliveries and their limits.
     pub delivery: DeliverySettings,
+    /// Imports and their limits.
+    pub import: ImportSettings,
     /// SQL and its limits.
     pub query: QuerySettings,
     /// The AWS protocols.
@@ -117,6 +120,7 @@ impl Default for Settings {
             groups: GroupSettings::default(),
             transform: TransformSettings::default(),
             delivery: DeliverySettings::default(),
+            import: ImportSettings::default(),
             query: QuerySettings::default(),
             aws: AwsSettings::default(),
             kinesis: KinesisSettings::default(),

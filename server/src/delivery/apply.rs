@@ -31,7 +31,7 @@ use crate::streams::{self, StreamMode, StreamName, StreamOptions};
 pub struct Change {
     /// What was done.
     pub action: Action,
-    /// `stream`, `table` or `delivery`.
+    /// `stream`, `table`, `delivery` or `import`.
     pub kind: &'static str,
     /// The object's name.
     pub name: String,
@@ -51,7 +51,7 @@ pub enum Action {
 }
 
 impl Change {
-    fn new(kind: &'static str, name: &str, before: Option<&str>, after: &str) -> Self {
+    pub(crate) fn new(kind: &'static str, name: &str, before: Option<&str>, after: &str) -> Self {
         let (action, diff) = match before {
             None => (Action::Created, String::new()),
             Some(before) if before == after => (Action::Unchanged, String::new()),
@@ -101,6 +101,15 @@ pub enum Asked<'a> {
         stream: &'a str,
         /// The table that it writes to, by namespace and name, where it writes to one.
         table: Option<(&'a str, &'a str)>,
+    },
+    /// An import.
+    Import {
+        /// Its name.
+        name: &'a str,
+        /// What is to be done to it.
+        action: Action,
+        /// The stream that it puts into.
+        stream: &'a str,
     },
 }
 

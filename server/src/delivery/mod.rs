@@ -37,9 +37,10 @@ pub use ledger::LedgerObject;
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
 pub use rebuild::{RebuildRequest, Rebuilt, parse_transforms};
 pub use settings::{CorruptBlocks, DeliverySettings, MEMORY_BYTES_MIN};
+pub(crate) use spec::to_toml;
 pub use spec::{
     BUFFER_INTERVAL_MAX, BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, BackupSpec, ColumnSpec, Compression, DeliverySpec, Format,
-    QuotaSpec, RateSpec, SchemaPolicy, StartSpec, StreamSpec, TableSpec, TimeSpec,
+    QuotaSpec, RateSpec, SchemaPolicy, Size, StartSpec, StreamSpec, TableSpec, TimeSpec,
 };
 pub use tail::{Ends, Mark, Tail, TailError, TailPart};
 pub use turns::Priority;

@@ -1,4 +1,4 @@
-//! A pipeline file: the streams, tables and deliveries that it declares, checked and normalised.
+//! A pipeline file: the streams, tables, deliveries and imports that it declares, checked and normalised.
 //!
 //! It must not know what exists already; that is `apply`'s.
 
@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::spec::{DeliverySpec, StreamSpec, TableSpec};
 use crate::error::{Error, Result};
+use crate::imports::ImportSpec;
 
 /// The most bytes of a pipeline file.
 pub const PIPELINE_BYTES_MAX: usize = 1 << 20;
@@ -23,6 +24,8 @@ pub struct Pipeline {
     pub tables: Vec<TableSpec>,
     /// In the file's order, normalised.
     pub deliveries: Vec<DeliverySpec>,
+    /// In the file's order, normalised. Applying them is `imports`'.
+    pub imports: Vec<ImportSpec>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +37,8 @@ struct File {
     tables: Vec<TableSpec>,
     #[serde(default, rename = "delivery")]
     deliveries: Vec<DeliverySpec>,
+    #[serde(default, rename = "import")]
+    imports: Vec<ImportSpec>,
 }
 
 impl Pipeline {
@@ -53,8 +58,10 @@ impl Pipeline {
             file.tables.iter().map(|table| table.name.strip_prefix("default.").unwrap_or(&table.name)),
         )?;
         check_names("delivery", file.deliveries.iter().map(|delivery| delivery.name.as_str()))?;
+        check_names("import", file.imports.iter().map(|import| import.name.as_str()))?;
+        let imports = file.imports.into_iter().map(ImportSpec::normalised).collect::<Result<_>>()?;
         let deliveries = file.deliveries.into_iter().map(DeliverySpec::normalised).collect::<Result<_>>()?;
-        Ok(Self { streams: file.streams, tables: file.tables, deliveries })
+        Ok(Self { streams: file.streams, tables: file.tables, deliveries, imports })
     }
 }
 

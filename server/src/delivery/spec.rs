@@ -716,6 +716,6 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// The normalised TOML of any spec.
-pub(super) fn to_toml<T: Serialize>(spec: &T) -> String {
+pub(crate) fn to_toml<T: Serialize>(spec: &T) -> String {
     toml::to_string(spec).expect("a spec has only values that TOML can hold")
 }

@@ -42,6 +42,7 @@ use crate::disk::{Disk, Space};
 use crate::encryption;
 use crate::error::{Error, Kind, Result};
 use crate::groups::{Groups, Monotonic};
+use crate::imports::Imports;
 use crate::metrics::Metrics;
 use crate::query::{QueryEngine, system_tables};
 use crate::streams::Streams;
@@ -158,9 +159,10 @@ pub async fn start_with(settings: Settings, registry: Registry) -> Result<Runnin
     let transforms = Transforms::open(stores.meta(), &compiled, settings.transform.clone(), registry, &metrics).await?;
     let deliveries = stores.deliveries(&streams, settings.delivery.clone(), &metrics, &transforms).await?;
     let catalog = stores.catalog().clone();
-    let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &metrics)?;
     let maintenance = stores.maintenance(&settings, data_dir.path(), &streams);
     let auth = stores.auth(auth_options(&settings), &metrics).await?;
+    let imports = stores.imports(&settings, data_dir.path(), &streams, &auth, &metrics).await?;
+    let queries = queries(&settings, &data_dir, &catalog, &streams, &deliveries, &imports, &metrics)?;
     let foundation = Foundation {
         streams: streams.clone(),
         deliveries: deliveries.clone(),
@@ -174,8 +176,17 @@ pub async fn start_with(settings: Settings, registry: Registry) -> Result<Runnin
         tokio::spawn(CloudWatch::new(&metrics).run(settings.aws.cloudwatch_period, stop.clone()));
     }
     let queries = Arc::new(queries);
-    let services =
-        Services { maintenance, streams, groups, transforms, deliveries, catalog, queries, auth: auth.clone() };
+    let services = Services {
+        maintenance,
+        streams,
+        groups,
+        transforms,
+        deliveries,
+        imports,
+        catalog,
+        queries,
+        auth: auth.clone(),
+    };
     let is_tls = tls.is_some();
     let Settings { drain_timeout, connections_max, http: http_settings, .. } = settings;
     let parts = Parts { data_dir, stores, disk, services, aws, tls, drain_timeout, connections_max, http_settings };
@@ -212,9 +223,10 @@ fn queries(
     catalog: &Catalog,
     streams: &Streams,
     deliveries: &Deliveries,
+    imports: &Imports,
     metrics: &Metrics,
 ) -> Result<QueryEngine> {
-    let (system, tails) = (system_tables(streams, deliveries), Arc::new(deliveries.clone()));
+    let (system, tails) = (system_tables(streams, deliveries, imports), Arc::new(deliveries.clone()));
     let spill_folder = data_dir.path().join("spill");
     let mut query = settings.query.clone();
     if settings.encryption.has_master() && !settings.encryption.allow_spill {
@@ -315,6 +327,7 @@ impl Parts {
         tracing::info!("draining");
         servers.serving.store(false, Ordering::Relaxed);
         api::set_serving(&servers.health, false).await;
+        self.services.imports.stop();
         self.services.streams.stop();
         servers.grpc_stop.cancel();
         // At the same time as gRPC's calls, which take what is left of the time.
@@ -325,6 +338,7 @@ impl Parts {
             servers.grpc.abort();
         }
         let _ = aws.await;
+        self.services.imports.close().await;
         self.services.deliveries.close().await;
         // A task that was aborted or failed has nothing left to tell here.
         let _ = servers.retention.await;

@@ -23,6 +23,7 @@ use crate::delivery::{Deliveries, DeliverySettings};
 use crate::disk::Disk;
 use crate::encryption;
 use crate::error::{Error, Kind, Result};
+use crate::imports::Imports;
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::streams::Streams;
@@ -94,6 +95,20 @@ impl Stores {
         let (store, catalog) = (self.store.clone(), self.catalog.clone());
         let (log, meta, transforms) = (self.log(), self.meta(), transforms.clone());
         Deliveries::open_with(log, streams.clone(), meta, catalog, store, settings, metrics, transforms).await
+    }
+
+    /// Opens the imports and starts their workers.
+    pub(super) async fn imports(
+        &self,
+        settings: &Settings,
+        data_dir: &Path,
+        streams: &Streams,
+        auth: &Auth,
+        metrics: &Metrics,
+    ) -> Result<Imports> {
+        let (store, reached) = (self.store.clone(), settings.store.settings(data_dir));
+        let (streams, auth) = (streams.clone(), auth.clone());
+        Imports::open(streams, self.meta(), store, reached, auth, settings.import.clone(), metrics).await
     }
 
     /// The catalog of the tables.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use millrace_storage::encryption::{KeyStore, KeyVersion, MasterKeys, NewKey};
 use millrace_storage::log::{Append, Log, StreamId};
 use millrace_storage::meta::keys::delivery::DeliveryKey;
+use millrace_storage::meta::keys::import::ImportKey;
 use millrace_storage::meta::keys::shard::{ShardMetaKey, scan_stream};
 use millrace_storage::meta::keys::stream::{self, StreamIdKey, StreamIdValue, StreamKey, StreamValue};
 use millrace_storage::meta::keys::stream_attribute::StreamAttributeKey;
@@ -245,7 +246,7 @@ impl Streams {
     /// Deletes a stream and its records. Puts in flight end first; readers are told.
     ///
     /// # Errors
-    /// [`Kind::FailedPrecondition`] while a delivery reads it. After another error the deletion can be repeated, and a
+    /// [`Kind::FailedPrecondition`] while a delivery reads it or an import puts into it. After another error the deletion can be repeated, and a
     /// restart finishes it.
     pub async fn delete(&self, name: &StreamName) -> Result<()> {
         let _turn = self.0.changes.lock().await;
@@ -302,6 +303,12 @@ impl Streams {
     }
 
     async fn check_unread(&self, name: &StreamName) -> Result<()> {
+        let imports = keys::scan::<ImportKey>(&*self.0.meta).await?;
+        if let Some((import, _)) = imports.iter().find(|(_, stored)| stored.value.stream == name.as_str()) {
+            let words = format_args!("import {} puts into stream {name}; delete that first", import.name);
+            let error = Error::new(Kind::FailedPrecondition, words);
+            return Err(error.about("stream", name).about("import", &import.name));
+        }
         let deliveries = keys::scan::<DeliveryKey>(&*self.0.meta).await?;
         match deliveries.iter().find(|(_, stored)| stored.value.stream == name.as_str()) {
             None => Ok(()),

@@ -20,6 +20,7 @@ pub mod json_lines;
 pub mod raw;
 pub mod set_aside;
 pub mod source_backup;
+pub mod import;
 
 pub use error::{Error, Result};
 pub use names::FileNames;

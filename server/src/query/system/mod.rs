@@ -5,6 +5,7 @@
 mod streams;
 mod shards;
 mod deliveries;
+mod imports;
 mod objects;
 mod files;
 mod snapshots;
@@ -34,6 +35,7 @@ use serde::Serialize;
 use super::error;
 use crate::delivery::Deliveries;
 use crate::error::{Error, Kind, Result};
+use crate::imports::Imports;
 use crate::streams::Streams;
 
 /// The schema that holds the system tables.
@@ -57,13 +59,16 @@ pub trait SystemTable: Send + Sync + fmt::Debug + 'static {
     }
 }
 
-/// The tables of streams and deliveries.
+/// The tables of streams, deliveries and imports.
 #[must_use]
-pub fn system_tables(streams: &Streams, deliveries: &Deliveries) -> Vec<Arc<dyn SystemTable>> {
+pub fn system_tables(streams: &Streams, deliveries: &Deliveries, imports: &Imports) -> Vec<Arc<dyn SystemTable>> {
     vec![
         Arc::new(streams::StreamRows { streams: streams.clone() }),
         Arc::new(shards::ShardRows { streams: streams.clone() }),
         Arc::new(deliveries::DeliveryRows { deliveries: deliveries.clone() }),
+        Arc::new(imports::ImportRows { imports: imports.clone() }),
+        Arc::new(imports::ImportRunRows { imports: imports.clone() }),
+        Arc::new(imports::ImportObjectRows { imports: imports.clone() }),
         Arc::new(objects::ObjectRecords::new(deliveries, objects::Records::Failed)),
         Arc::new(objects::ObjectRecords::new(deliveries, objects::Records::Backup)),
     ]

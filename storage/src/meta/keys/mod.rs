@@ -20,6 +20,7 @@ pub mod rebuild;
 pub mod checkpoint;
 pub mod table;
 pub mod transform;
+pub mod import;
 pub mod group;
 pub mod principal;
 #[cfg(test)]

@@ -1,0 +1,6 @@
+//! Imports over a log, a meta store and an object store that outlive the process.
+
+mod site;
+mod once;
+mod rows;
+mod due;

@@ -1,0 +1,65 @@
+//! Trying again, visibly: back-off with jitter, a count, a state, and a line in the log when it begins and when it is over.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+use super::{Halt, Worker};
+
+const DELAY_MIN: Duration = Duration::from_millis(100);
+
+/// The failures of one step in a row.
+#[derive(Debug)]
+pub(super) struct Streak {
+    delays: ExponentialBackoff,
+    delay_max: Duration,
+    pub(super) attempts: u64,
+}
+
+impl Worker {
+    /// A step that has not failed yet.
+    pub(super) fn streak(&self) -> Streak {
+        let delay_max = self.parts.settings.retry_delay_max;
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(DELAY_MIN.min(delay_max))
+            .with_max_delay(delay_max)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        Streak { delays, delay_max, attempts: 0 }
+    }
+
+    /// Tells of a failure, and waits before the next attempt.
+    pub(super) async fn failed(
+        &self,
+        streak: &mut Streak,
+        step: &str,
+        error: &impl Display,
+        at_least: Duration,
+    ) -> Result<(), Halt> {
+        streak.attempts += 1;
+        self.metrics.retries.inc();
+        self.metrics.state.set(3);
+        if streak.attempts == 1 {
+            tracing::warn!(import = self.name(), "{step}: {error}; trying again");
+        }
+        self.show(|progress| progress.failing = Some((format!("{step}: {error}"), streak.attempts)));
+        let delay = streak.delays.next().unwrap_or(streak.delay_max).min(streak.delay_max).max(at_least);
+        tokio::select! {
+            biased;
+            () = self.interrupted() => Err(Halt::Stopped),
+            () = tokio::time::sleep(delay) => Ok(()),
+        }
+    }
+
+    /// Tells that a step which had failed does not any more.
+    pub(super) fn recovered(&self, streak: &mut Streak) {
+        if std::mem::take(&mut streak.attempts) > 0 {
+            *streak = self.streak();
+            self.metrics.state.set(2);
+            self.show(|progress| progress.failing = None);
+            tracing::info!(import = self.name(), "no longer failing");
+        }
+    }
+}
