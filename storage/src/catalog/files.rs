@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::{
     Datum, Literal, ManifestContentType, ManifestEntryRef, ManifestFile, PartitionField, PartitionSpecRef,
-    PrimitiveLiteral, SchemaRef, Transform,
+    PrimitiveLiteral, Schema, Transform,
 };
 use iceberg::table::Table;
 use iceberg::transform::create_transform_function;
 use parking_lot::Mutex;
 
-use super::{Catalog, Error, Result, TableName};
+use super::{Catalog, Error, Result, TableName, partition_path};
 
 /// Manifests that are read from the store at a time.
 const MANIFESTS_AT_A_TIME: usize = 16;
@@ -69,8 +69,8 @@ impl FileEntry {
 
     /// Its partition, such as `_by_day_at=2013-01-01/carrier=UA`; the schema is the table's.
     #[must_use]
-    pub fn partition_path(&self, schema: SchemaRef) -> String {
-        self.spec.partition_to_path(self.entry.data_file().partition(), schema)
+    pub fn partition_path(&self, schema: &Schema) -> String {
+        partition_path::path(&self.spec, schema, self.partition().map(|(_, value)| value))
     }
 
     /// Whether its partition tells anything of the column's values.

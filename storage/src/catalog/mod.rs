@@ -16,6 +16,7 @@ mod overwrite;
 mod repartition;
 mod commit;
 mod tidy;
+mod partition_path;
 mod files;
 mod snapshots;
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Tables that are partitioned in Iceberg's terms: one value a file, and each row once when the table is partitioned otherwise.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::faults::Fault;
 use super::site::{PIPELINE, Process, Site, event, table};
@@ -22,7 +21,7 @@ async fn partitions(process: &Process) -> BTreeMap<String, u64> {
     let loaded = process.catalog.load(&table()).await.unwrap();
     let mut rows = BTreeMap::new();
     for file in &process.catalog.files(&loaded).await.unwrap().entries {
-        let path = file.partition_path(Arc::clone(loaded.metadata().current_schema()));
+        let path = file.partition_path(loaded.metadata().current_schema());
         *rows.entry(path).or_default() += file.rows();
     }
     rows
@@ -37,34 +36,35 @@ async fn a_file_has_one_value_and_lies_where_its_prefix_says() {
     process.deliveries.flush("d").await.unwrap();
     process.check_exactly_once(&site, rows.clone(), broken).await;
     let found = partitions(&process).await;
-    let mut expected = BTreeMap::new();
+    let (mut expected, mut folders) = (BTreeMap::new(), BTreeSet::new());
     for id in rows {
         let name = &format!("n{id}")[..2];
+        folders.insert((id % 3, name.to_owned()));
         *expected.entry(format!("_by_day_at=2013-01-01/_by_truncate_2_name={name}")).or_default() += 1;
     }
     assert_eq!(found, expected);
-    // Three hours of ten beginnings of names, in the folders of the hours.
+    // Beginnings of names in each of three hours, whose folders they lie in.
     let files = site.list("default/t/data", ".parquet").await;
-    assert_eq!(files.len(), 3 * 10);
+    assert_eq!(files.len(), folders.len());
     assert!(files.iter().all(|path| path.as_ref().contains("/year=2013/month=01/date=01/hour=1")), "{files:?}");
 }
 
 #[tokio::test]
-async fn a_batch_is_cut_early_where_its_values_are_many() {
+async fn a_batch_is_cut_when_its_values_reach_the_limit() {
     let site = Site::memory();
     let process = site.start().await;
-    let few = pipeline("partition_by = [\"identity(name)\"]")
-        .replace("buffer_interval", "partitions_max = 20\n    buffer_interval");
-    process.deliveries.apply(&few, false).await.unwrap();
-    let mut rows = Vec::new();
-    for round in 0..4 {
-        let ids = round * 20..(round + 1) * 20;
-        process.append(0, ids.clone().map(event).collect()).await;
-        rows.extend(ids);
-    }
-    process.deliveries.flush("d").await.unwrap();
-    process.check_exactly_once(&site, rows, 0).await;
-    assert_eq!(partitions(&process).await.len(), 80);
+    let limited = pipeline("partition_by = [\"identity(name)\"]");
+    let limited = limited.replace("buffer_interval", "partitions_max = 20\n    buffer_interval");
+    process.deliveries.apply(&limited, false).await.unwrap();
+    let mut progress = process.deliveries.entry("d").unwrap().progress.clone();
+    // All of one hour, and of one folder: one short of the limit waits, and the last one cuts.
+    let ids: Vec<i64> = (0..20).map(|id| id * 3).collect();
+    process.append(0, ids[..19].iter().map(|id| event(*id)).collect()).await;
+    progress.wait_for(|progress| progress.open_partitions == 19).await.unwrap();
+    process.append(0, vec![event(ids[19])]).await;
+    progress.wait_for(|progress| progress.totals.rows == 20).await.unwrap();
+    process.check_exactly_once(&site, ids, 0).await;
+    assert_eq!(partitions(&process).await.len(), 20);
 }
 
 /// A crash at each write in turn, then a table that is partitioned otherwise: the batch that was begun is finished as it was

@@ -56,7 +56,7 @@ impl SystemTable for Files {
             let rows = files.entries.iter().map(|file| Row {
                 table: &name,
                 hour: file.hour().map(|hour| i64::from(hour) * HOUR_MILLIS),
-                partition: file.partition_path(Arc::clone(schema)),
+                partition: file.partition_path(schema),
                 rows: file.rows(),
                 bytes: file.size_bytes(),
                 url: file.url(),

@@ -166,6 +166,12 @@ impl PartitionBy {
         if column.is_empty() {
             return Err(bad());
         }
+        // Partition fields are fields of Avro in manifests, whose names take nothing else.
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if !column.bytes().all(fits) || column.starts_with(|first: char| first.is_ascii_digit()) {
+            let words = "names a column that is not of a-z A-Z 0-9 _ alone, which partitions no table";
+            return Err(Error::Invalid(format!("{text:?} {words}")));
+        }
         Ok(Self::new(column.to_owned(), transform, time))
     }
 
@@ -276,6 +282,8 @@ mod tests {
             (vec!["at"], "none of hour(COLUMN)"),
             (vec!["week(at)"], "none of hour(COLUMN)"),
             (vec!["day()"], "none of hour(COLUMN)"),
+            (vec!["identity(a b)"], "a-z A-Z 0-9 _ alone"),
+            (vec!["identity(1a)"], "a-z A-Z 0-9 _ alone"),
             (vec!["bucket(at)"], "none of hour(COLUMN)"),
             (vec!["bucket(0, at)"], "none of hour(COLUMN)"),
             (vec!["bucket(65537, at)"], "65536"),
