@@ -18,7 +18,6 @@ use millrace_tests::{seed, wait};
 use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
-
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Events with these ids, a line each.
@@ -144,7 +143,8 @@ fn files_of_many_forms_are_imported_each_row_once_also_over_a_kill() {
 fn rows_that_are_none_are_told_and_lie_in_the_store_with_their_bytes() {
     let (site, folder) = start();
     place(&folder, "a.jsonl", format!("{}not json\n{}", lines(0..10), lines(10..20)));
-    let _said = apply(&site, &import_toml("strict", &format!("file://{}", folder.display()), "on_bad_row = \"fail\"")).ok();
+    let _said =
+        apply(&site, &import_toml("strict", &format!("file://{}", folder.display()), "on_bad_row = \"fail\"")).ok();
     let said = site.run(&["import", "run", "strict", "--wait"]).failed();
     assert!(said.stderr.contains("gave 1 objects up"), "{}", said.stderr);
     let objects = site.run(&["import", "objects", "strict", "--output", "json"]).ok().json();
@@ -176,7 +176,8 @@ fn what_arrives_in_a_bucket_is_imported_over_a_store_that_fails() {
             .env("MILLRACE_IMPORT_RETRY_DELAY_MAX", "100ms")
     });
     let source = format!("s3://{BUCKET}/in/orders");
-    let _said = apply(&site, &import_toml("orders", &source, "retries = 100\non_arrival = { poll_interval = \"100ms\" }")).ok();
+    let _said =
+        apply(&site, &import_toml("orders", &source, "retries = 100\non_arrival = { poll_interval = \"100ms\" }")).ok();
     let bucket = store.bucket_folder().join("in/orders");
     store.faults.inject(seed::generator("imports"), 20, &[Fault::Error], 0);
     for file in 0..4 {
