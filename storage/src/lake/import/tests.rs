@@ -189,7 +189,7 @@ async fn parquet_rows_are_objects_that_keep_their_digits() {
     )
     .unwrap();
     let properties = ::parquet::file::properties::WriterProperties::builder();
-    let properties = properties.set_max_row_group_size(700).set_data_page_row_count_limit(50).build();
+    let properties = properties.set_max_row_group_row_count(Some(700)).set_data_page_row_count_limit(50).build();
     let mut writer = ::parquet::arrow::ArrowWriter::try_new(Vec::new(), schema, Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     let bytes = writer.into_inner().unwrap();
