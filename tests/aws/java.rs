@@ -25,13 +25,15 @@ fn the_java_sdk_puts_reads_and_subscribes_in_cbor_over_http_2() {
     for (what, count) in [("read", 50), ("pushed", 50), ("delivered", 50)] {
         assert_eq!(told[what], count, "{told}");
     }
-    // An answer is in the format that the server took the request in; that of a subscription is a stream of events.
+    // An answer is in the format that the server took the request in. A subscription is asked for in JSON, and refused in it.
     let formats: Vec<&str> =
         told["formats"].as_array().into_iter().flatten().filter_map(|each| each.as_str()).collect();
     let expected = [
+        "SubscribeToShard gets application/vnd.amazon.eventstream",
+        "SubscribeToShard gets application/x-amz-json-1.1",
+        "SubscribeToShard sends application/x-amz-json-1.1",
         "firehose gets application/x-amz-json-1.1",
         "firehose sends application/x-amz-json-1.1",
-        "kinesis gets application/vnd.amazon.eventstream",
         "kinesis gets application/x-amz-cbor-1.1",
         "kinesis sends application/x-amz-cbor-1.1",
     ];

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::site::{Site, run};
+use crate::site::{NO_TAKEOVER, Site, run};
 
 /// Where `tests/run.sh` installs the SDK, unless `MILLRACE_TEST_NODE` names another folder.
 fn folder() -> PathBuf {
@@ -17,7 +17,7 @@ fn the_javascript_sdk_puts_reads_and_subscribes_over_http_2() {
     let folder = folder();
     let is_there = folder.join("node_modules/@aws-sdk/client-kinesis").is_dir();
     assert!(is_there, "./tests/run.sh installs the JavaScript SDK into {}, where there is npm", folder.display());
-    let site = Site::with(&[]);
+    let site = Site::with(&[NO_TAKEOVER]);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("aws/javascript.cjs");
     let told = run(Command::new("node").arg(script).arg(&folder).arg(site.http()));
     assert_eq!((told["read"].as_u64(), told["pushed"].as_u64()), (Some(50), Some(50)));

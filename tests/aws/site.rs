@@ -13,6 +13,9 @@ use tempfile::TempDir;
 /// 32 bytes in base64.
 pub(crate) const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
+/// A second subscription is refused however long a client on a busy machine takes to ask for it.
+pub(crate) const NO_TAKEOVER: (&str, &str) = ("MILLRACE_KINESIS_TAKEOVER_AFTER", "10m");
+
 /// A server with its folder.
 pub(crate) struct Site {
     pub(crate) server: Server,
@@ -28,7 +31,7 @@ impl Site {
 
     /// A server that lets nobody in but by principals, with the first of them, who may do everything.
     pub(crate) fn with_auth() -> (Self, Principal) {
-        let site = Self::with(&[("MILLRACE_AUTH", "on"), ("MILLRACE_ENCRYPTION_MASTER_KEY", MASTER_KEY)]);
+        let site = Self::with(&[("MILLRACE_AUTH", "on"), ("MILLRACE_ENCRYPTION_MASTER_KEY", MASTER_KEY), NO_TAKEOVER]);
         let root = Principal::create(&site, "", &["root"]);
         (site, root)
     }

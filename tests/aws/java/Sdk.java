@@ -2,6 +2,7 @@
 // enhanced fan-out. `java -cp FOLDER/* Sdk.java ENDPOINT ACCESS_KEY SECRET` prints what it did as JSON.
 
 import java.net.URI;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -19,6 +20,7 @@ import software.amazon.awssdk.core.client.config.ClientOverrideConfiguration;
 import software.amazon.awssdk.core.interceptor.Context;
 import software.amazon.awssdk.core.interceptor.ExecutionAttributes;
 import software.amazon.awssdk.core.interceptor.ExecutionInterceptor;
+import software.amazon.awssdk.core.interceptor.SdkExecutionAttribute;
 import software.amazon.awssdk.http.Protocol;
 import software.amazon.awssdk.http.nio.netty.NettyNioAsyncHttpClient;
 import software.amazon.awssdk.regions.Region;
@@ -38,19 +40,26 @@ import software.amazon.awssdk.services.kinesis.model.SubscribeToShardResponseHan
 
 public class Sdk {
   static final int RECORDS = 50;
+  static final Duration TIME_MAX = Duration.ofSeconds(60);
   /** What the client sent and what the server answered in, by service. */
   static final Set<String> FORMATS = Collections.synchronizedSet(new TreeSet<>());
 
-  /** Notes the content type of each request and of its answer, which the server writes in the request's own. */
+  /** Notes the content type of each request and of its answer, which the server writes in the request's own format. */
   record Formats(String service) implements ExecutionInterceptor {
+    /** What answers a stream of events is asked in JSON by this SDK, and stands for itself. */
+    String named(ExecutionAttributes attributes) {
+      var operation = attributes.getAttribute(SdkExecutionAttribute.OPERATION_NAME);
+      return operation.equals("SubscribeToShard") ? operation : service;
+    }
+
     @Override
     public void beforeTransmission(Context.BeforeTransmission context, ExecutionAttributes attributes) {
-      FORMATS.add(service + " sends " + context.httpRequest().firstMatchingHeader("Content-Type").orElse("nothing"));
+      FORMATS.add(named(attributes) + " sends " + context.httpRequest().firstMatchingHeader("Content-Type").orElse("nothing"));
     }
 
     @Override
     public void afterTransmission(Context.AfterTransmission context, ExecutionAttributes attributes) {
-      FORMATS.add(service + " gets " + context.httpResponse().firstMatchingHeader("Content-Type").orElse("nothing"));
+      FORMATS.add(named(attributes) + " gets " + context.httpResponse().firstMatchingHeader("Content-Type").orElse("nothing"));
     }
   }
 
@@ -61,12 +70,12 @@ public class Sdk {
   }
 
   static <T> T get(CompletableFuture<T> answer) throws Exception {
-    return answer.get(30, TimeUnit.SECONDS);
+    return answer.get(TIME_MAX.toSeconds(), TimeUnit.SECONDS);
   }
 
   static <E extends Throwable> E fails(Class<E> kind, Supplier<CompletableFuture<?>> call) {
     try {
-      throw new AssertionError("answered " + call.get().orTimeout(30, TimeUnit.SECONDS).join());
+      throw new AssertionError("answered " + call.get().orTimeout(TIME_MAX.toSeconds(), TimeUnit.SECONDS).join());
     } catch (CompletionException error) {
       check(kind.isInstance(error.getCause()), error);
       return kind.cast(error.getCause());
@@ -84,12 +93,17 @@ public class Sdk {
   public static void main(String[] arguments) throws Exception {
     var endpoint = URI.create(arguments[0]);
     var credentials = StaticCredentialsProvider.create(AwsBasicCredentials.create(arguments[1], arguments[2]));
-    var http2 = NettyNioAsyncHttpClient.builder().protocol(Protocol.HTTP2).maxConcurrency(100);
+    // A busy machine takes its time.
+    var http2 = NettyNioAsyncHttpClient.builder().protocol(Protocol.HTTP2).maxConcurrency(100).connectionTimeout(TIME_MAX)
+        .connectionAcquisitionTimeout(TIME_MAX).readTimeout(TIME_MAX);
+    var http1 = NettyNioAsyncHttpClient.builder().connectionTimeout(TIME_MAX).connectionAcquisitionTimeout(TIME_MAX)
+        .readTimeout(TIME_MAX);
     try (var kinesis = KinesisAsyncClient.builder().endpointOverride(endpoint).region(Region.US_EAST_1)
             .credentialsProvider(credentials).httpClientBuilder(http2)
             .overrideConfiguration(overrides("kinesis")).build();
         var firehose = FirehoseAsyncClient.builder().endpointOverride(endpoint).region(Region.US_EAST_1)
-            .credentialsProvider(credentials).overrideConfiguration(overrides("firehose")).build()) {
+            .credentialsProvider(credentials).httpClientBuilder(http1)
+            .overrideConfiguration(overrides("firehose")).build()) {
       var stored = putAndRead(kinesis);
       var pushed = subscribe(kinesis, stored);
       var delivered = deliver(firehose);
