@@ -8,7 +8,7 @@ use millrace_storage::log::ProducerLimits;
 use millrace_storage::log::rocks::{LogSettings, RocksLog};
 use millrace_storage::meta::keys;
 use millrace_storage::meta::keys::import::{
-    ImportCurrent, ImportObjectState, ImportPositionKey, ImportRunValue, scan_objects,
+    ImportCounts, ImportCurrent, ImportObjectState, ImportPositionKey, ImportRunValue, scan_objects,
 };
 
 use super::site::{Process, Site, expected, lines, pipeline};
@@ -66,7 +66,8 @@ async fn rewind(site: &Site, chunk: u64, rows: u64, text_bytes: u64) {
     // One sequence for the end of the object, one for each chunk that is put again.
     position.next_sequence -= 1 + (value.next_chunk - chunk);
     position.current = Some(ImportCurrent { url: object.url.clone(), version: object.version });
-    position.run = Some(ImportRunValue { number: position.next_run, ..ImportRunValue::default() });
+    let counts = Some(ImportCounts::default());
+    position.run = Some(ImportRunValue { number: position.next_run, counts, ..ImportRunValue::default() });
     position.next_run += 1;
     value.state = ImportObjectState::Open.into();
     value.ended_at_ms = 0;

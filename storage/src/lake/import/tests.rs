@@ -181,7 +181,7 @@ async fn parquet_rows_are_objects_that_keep_their_digits() {
     let batch = RecordBatch::try_new(
         Arc::clone(&schema),
         vec![
-            Arc::new(Int64Array::from_iter_values((0..count).map(|id| id + i64::MAX - count))),
+            Arc::new(Int64Array::from_iter_values((0..count).map(|id| id + (i64::MAX - count)))),
             Arc::new(StringArray::from_iter((0..count).map(name))),
             Arc::new(prices.with_precision_and_scale(20, 2).unwrap()),
             Arc::new(Float64Array::from_iter_values((0..count).map(ratio))),
