@@ -34,7 +34,6 @@ fn every_format_is_the_same_for_every_reader() {
 }
 
 #[test]
-#[ignore = "needs PySpark, half a gigabyte: MILLRACE_TEST_SPARK=1 ./tests/run.sh"]
 fn spark_reads_every_format() {
     let spark = python::spark().expect("MILLRACE_TEST_SPARK=1 ./tests/run.sh makes the environment with PySpark");
     let folder = tempfile::tempdir().expect("a temporary folder");
