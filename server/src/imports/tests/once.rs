@@ -163,7 +163,7 @@ async fn an_object_that_changed_while_it_was_read_is_told_and_its_new_version_im
     rewind(&site, 2, 8, lines(0..8).len() as u64).await;
     site.write("a.jsonl", lines(100..103)).await;
     let process = site.start().await;
-    run_to_end(&process).await;
+    process.imports.run("i", false, true).await.unwrap();
     let runs = process.imports.history("i", usize::MAX).await.unwrap();
     let gone_on = runs.iter().find(|run| run.number == 2).unwrap();
     assert_eq!((gone_on.counts.imported, gone_on.counts.failed), (1, 1));
