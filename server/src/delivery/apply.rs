@@ -19,9 +19,10 @@ use millrace_storage::meta::keys::intent::IntentKey;
 use millrace_storage::meta::keys::stream::StreamKey;
 use millrace_storage::time::Timestamp;
 
+use super::declaration::{check_version, to_toml, undeclared};
 use super::entry::Entry;
 use super::pipeline::Pipeline;
-use super::spec::{DeliverySpec, ModeSpec, QuotaSpec, RateSpec, Size, StartSpec, StreamSpec, TableSpec, to_toml};
+use super::spec::{DeliverySpec, ModeSpec, QuotaSpec, RateSpec, Size, StartSpec, StreamSpec, TableSpec};
 use super::{Deliveries, not_found, table_name};
 use crate::error::{Error, Kind, Result};
 use crate::streams::{self, StreamMode, StreamName, StreamOptions};
@@ -200,17 +201,10 @@ impl Deliveries {
     fn check_versions(&self, pipeline: &Pipeline, expected: &BTreeMap<String, String>) -> Result<()> {
         for (name, version) in expected {
             if !pipeline.deliveries.iter().any(|spec| spec.name == *name) {
-                return Err(Error::invalid(format_args!(
-                    "a version of delivery {name} is expected, which is not declared"
-                )));
+                return Err(undeclared("delivery", name));
             }
             let found = self.entry(name).ok().map(|entry| entry.declared().spec.version()).unwrap_or_default();
-            if found != *version {
-                let words = |version: &str| if version.is_empty() { "absent".to_owned() } else { version.to_owned() };
-                let (found, version) = (words(&found), words(version));
-                let message = format_args!("delivery {name} is {found}, and {version} was expected: look at it again");
-                return Err(Error::new(Kind::Conflict, message).about("delivery", name));
-            }
+            check_version("delivery", name, &found, version)?;
         }
         Ok(())
     }

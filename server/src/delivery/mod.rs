@@ -9,6 +9,7 @@
 //! position, and both move in one commit. Nothing here knows how files or metadata are written.
 
 mod settings;
+pub(crate) mod declaration;
 mod spec;
 mod input;
 mod pipeline;
@@ -37,7 +38,6 @@ pub use ledger::LedgerObject;
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
 pub use rebuild::{RebuildRequest, Rebuilt, parse_transforms};
 pub use settings::{CorruptBlocks, DeliverySettings, MEMORY_BYTES_MIN};
-pub(crate) use spec::to_toml;
 pub use spec::{
     BUFFER_INTERVAL_MAX, BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, BackupSpec, ColumnSpec, Compression, DeliverySpec, Format,
     QuotaSpec, RateSpec, SchemaPolicy, Size, StartSpec, StreamSpec, TableSpec, TimeSpec,

@@ -7,11 +7,11 @@ use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use md5::{Digest, Md5};
 use millrace_storage::lake::prefix::{DEFAULT_PREFIX, PREFIX_BYTES_MAX};
 use millrace_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::declaration::{check_name, from_toml, to_toml, version_of};
 use super::input::InputSpec;
 use super::layout::Layout;
 use super::settings::MEMORY_BYTES_MIN;
@@ -26,8 +26,6 @@ pub const BUFFER_SIZE_MIN: Size = Size(1 << 20);
 pub const BUFFER_SIZE_MAX: Size = Size(128 << 20);
 /// The longest time that a delivery may wait for more records.
 pub const BUFFER_INTERVAL_MAX: Duration = Duration::from_secs(900);
-/// The most characters of a delivery's name.
-pub(super) const NAME_LEN_MAX: usize = 128;
 /// The most steps of a transform chain.
 pub(super) const TRANSFORMS_MAX: usize = 16;
 /// The most characters of the extension of files' names, with its dot.
@@ -480,9 +478,7 @@ const ROW_GROUP_ROWS_DEFAULT: usize = 1 << 20;
 impl DeliverySpec {
     /// Reads a spec from its normalised TOML.
     pub fn from_toml(text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|error| {
-            Error::new(crate::error::Kind::DataLoss, format_args!("a stored delivery cannot be read: {error}"))
-        })
+        from_toml("delivery", text)
     }
 
     /// The normalised TOML.
@@ -494,8 +490,7 @@ impl DeliverySpec {
     /// Which declaration it is: another one for each that differs.
     #[must_use]
     pub fn version(&self) -> String {
-        let hash = Md5::digest(self.to_toml().as_bytes());
-        hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        version_of(self)
     }
 
     /// The table's name, for `parquet`.
@@ -512,7 +507,7 @@ impl DeliverySpec {
 
     /// Fills in the defaults and checks each field. The error names delivery, field, value and limit.
     pub fn normalised(mut self) -> Result<Self> {
-        check_name(&self.name)?;
+        check_name("delivery", &self.name)?;
         self.check_buffer()?;
         if self.transforms.len() > TRANSFORMS_MAX {
             let steps = self.transforms.len();
@@ -701,21 +696,4 @@ impl DeliverySpec {
     pub fn compression_name(&self) -> &'static str {
         self.compression.unwrap_or(Compression::None).name()
     }
-}
-
-/// A delivery's name becomes part of file names.
-fn check_name(name: &str) -> Result<()> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if !starts || name.len() > NAME_LEN_MAX || !name.bytes().all(fits) {
-        return Err(Error::invalid(format_args!(
-            "delivery {name:?}: name: it must have 1 to {NAME_LEN_MAX} characters of a-z A-Z 0-9 _ - . and start with a letter or digit"
-        )));
-    }
-    Ok(())
-}
-
-/// The normalised TOML of any spec.
-pub(crate) fn to_toml<T: Serialize>(spec: &T) -> String {
-    toml::to_string(spec).expect("a spec has only values that TOML can hold")
 }

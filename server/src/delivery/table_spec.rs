@@ -8,7 +8,8 @@ use millrace_storage::lake::input::Input;
 use millrace_storage::lake::partition::Partitioning;
 use millrace_storage::lake::schema::{self, TableSchema};
 
-use super::spec::{SchemaPolicy, TableSpec, to_toml};
+use super::declaration::to_toml;
+use super::spec::{SchemaPolicy, TableSpec};
 use crate::error::{Error, Kind, Result};
 
 impl TableSpec {

@@ -16,6 +16,7 @@ use super::entry::Declared;
 use super::ledger::Ledger;
 use super::spec::ImportSpec;
 use super::{Imports, not_found};
+use crate::delivery::declaration::{check_version, undeclared};
 use crate::delivery::{Action, Asked, Change, Deliveries, Pipeline};
 use crate::error::{Error, Kind, Result};
 use crate::streams::StreamName;
@@ -105,16 +106,10 @@ impl Imports {
         for (name, version) in expected {
             let name = name.trim_start_matches(EXPECTED_PREFIX);
             if !planned.specs.iter().any(|(spec, _)| spec.name == name) {
-                let words = format_args!("a version of import {name} is expected, which is not declared");
-                return Err(Error::invalid(words));
+                return Err(undeclared("import", name));
             }
             let found = self.entry(name).ok().map(|entry| entry.declared().spec.version()).unwrap_or_default();
-            if found != *version {
-                let words = |version: &str| if version.is_empty() { "absent".to_owned() } else { version.to_owned() };
-                let (found, version) = (words(&found), words(version));
-                let message = format_args!("import {name} is {found}, and {version} was expected: look at it again");
-                return Err(Error::new(Kind::Conflict, message).about("import", name));
-            }
+            check_version("import", name, &found, version)?;
         }
         Ok(())
     }

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use md5::{Digest, Md5};
 use millrace_storage::lake::import::{CsvOptions, CsvValues, ImportCompression, ImportFormat, Pattern};
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
-use crate::delivery::{Size, to_toml};
-use crate::error::{Error, Kind, Result};
+use crate::delivery::Size;
+use crate::delivery::declaration::{check_name, from_toml, to_toml, version_of};
+use crate::error::{Error, Result};
 
-/// The most characters of an import's name.
-const NAME_LEN_MAX: usize = 128;
 /// The most bytes of a source's URL.
 const SOURCE_BYTES_MAX: usize = 1024;
 /// The times between two looks for new objects.
@@ -127,8 +125,7 @@ pub enum OnBadRow {
 impl ImportSpec {
     /// Reads a spec from its normalised TOML.
     pub fn from_toml(text: &str) -> Result<Self> {
-        toml::from_str(text)
-            .map_err(|error| Error::new(Kind::DataLoss, format_args!("a stored import cannot be read: {error}")))
+        from_toml("import", text)
     }
 
     /// The normalised TOML.
@@ -140,8 +137,7 @@ impl ImportSpec {
     /// Which declaration it is: another one for each that differs.
     #[must_use]
     pub fn version(&self) -> String {
-        let hash = Md5::digest(self.to_toml().as_bytes());
-        hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        version_of(self)
     }
 
     /// How often a failing read is tried again.
@@ -182,7 +178,7 @@ impl ImportSpec {
 
     /// Fills in the defaults and checks each field. The error names import, field, value and limit.
     pub fn normalised(mut self) -> Result<Self> {
-        self.check_name()?;
+        check_name("import", &self.name)?;
         self.normalise_source()?;
         self.pattern()?;
         if self.csv.is_some() && self.format != ImportFormat::Csv {
@@ -207,18 +203,6 @@ impl ImportSpec {
         self.schedule()?;
         self.check_limits()?;
         Ok(self)
-    }
-
-    fn check_name(&self) -> Result<()> {
-        let name = &self.name;
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-        if !starts || name.len() > NAME_LEN_MAX || !name.bytes().all(fits) {
-            return Err(Error::invalid(format_args!(
-                "import {name:?}: name: it must have 1 to {NAME_LEN_MAX} characters of a-z A-Z 0-9 _ - . and start with a letter or digit"
-            )));
-        }
-        Ok(())
     }
 
     fn normalise_source(&mut self) -> Result<()> {
