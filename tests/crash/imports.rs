@@ -6,11 +6,13 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use millrace_tests::cli;
 use millrace_tests::pipeline::Pipeline;
 use millrace_tests::server::{Server, ServerSettings};
-use millrace_tests::{cli, seed};
 use rand::Rng;
 use rand::rngs::StdRng;
+
+use crate::crashes::{self, REACH_MAX};
 
 /// Where the server dies, and how many times it may come by before.
 const FAILPOINTS: [(&str, u32); 10] = [
@@ -28,24 +30,11 @@ const FAILPOINTS: [(&str, u32); 10] = [
 ];
 /// Crashes on one data folder; then what is left is checked.
 const CRASHES_PER_FOLDER: usize = 20;
-/// Where a server that does not come by its failpoint is killed instead.
-const REACH_MAX: Duration = Duration::from_secs(3);
 const ROWS_PER_ROUND: u64 = 600;
 
 #[test]
 fn every_row_is_in_the_stream_once_over_crashes() {
-    let mut generator = seed::generator("imports");
-    let runs = std::env::var("MILLRACE_CRASH_RUNS").ok();
-    let runs: usize = runs.map_or(CRASHES_PER_FOLDER, |runs| runs.parse().expect("MILLRACE_CRASH_RUNS is a number"));
-    let mut failpoints = FAILPOINTS.iter().cycle();
-    let (mut crashes, mut reached) = (0, 0);
-    while crashes < runs {
-        let plan: Vec<_> = failpoints.by_ref().take(CRASHES_PER_FOLDER.min(runs - crashes)).collect();
-        crashes += plan.len();
-        reached += one_folder(&plan, &mut generator);
-        eprintln!("{crashes} crashes, {reached} where they were told to be");
-    }
-    assert!(reached * 2 > runs, "few servers died where they were told to; does this build have failpoints?");
+    crashes::over("imports", &FAILPOINTS, CRASHES_PER_FOLDER, one_folder);
 }
 
 /// Gives how many crashes were at their failpoints.
@@ -70,11 +59,7 @@ fn one_folder(plan: &[&(&'static str, u32)], generator: &mut StdRng) -> usize {
         server.kill();
         bad += write(&source, round, rows..rows + ROWS_PER_ROUND, generator);
         rows += ROWS_PER_ROUND;
-        let at = if *hits > 0 { generator.random_range(1..=*hits) } else { 0 };
-        let armed = match failpoint.is_empty() {
-            true => settings.clone(),
-            false => settings.clone().env("MILLRACE_FAILPOINT", format!("{failpoint}:{at}")),
-        };
+        let (armed, at) = crashes::armed(&settings, failpoint, *hits, generator);
         if server.try_restart_with(&armed) {
             // Its answer does not matter: the server may be gone before it.
             let _said = cli::millrace(&server, &["import", "run", "i"]);

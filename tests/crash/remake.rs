@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use millrace_tests::server::{Server, ServerSettings};
-use millrace_tests::{cli, listing, seed, wait};
+use millrace_tests::{cli, listing, wait};
 use rand::rngs::StdRng;
-use rand::{Rng, seq::IndexedRandom};
+use rand::seq::IndexedRandom;
+
+use crate::crashes::{self, REACH_MAX};
 
 /// Where the server dies, how many times it may come by before, and what it does then.
 const FAILPOINTS: [(&str, u32, &[Step]); 11] = [
@@ -30,8 +32,6 @@ const FAILPOINTS: [(&str, u32, &[Step]); 11] = [
 ];
 /// Crashes on one data folder; then what is left is checked.
 const CRASHES_PER_FOLDER: usize = 11;
-/// Where a server that does not come by its failpoint is killed instead.
-const REACH_MAX: Duration = Duration::from_secs(3);
 
 /// What the server does when it dies.
 #[derive(Debug, Clone, Copy)]
@@ -43,18 +43,7 @@ enum Step {
 
 #[test]
 fn what_is_made_anew_over_crashes_is_there_once() {
-    let mut generator = seed::generator("remake");
-    let runs = std::env::var("MILLRACE_CRASH_RUNS").ok();
-    let runs: usize = runs.map_or(CRASHES_PER_FOLDER, |runs| runs.parse().expect("MILLRACE_CRASH_RUNS is a number"));
-    let mut failpoints = FAILPOINTS.iter().cycle();
-    let (mut crashes, mut reached) = (0, 0);
-    while crashes < runs {
-        let plan: Vec<_> = failpoints.by_ref().take(CRASHES_PER_FOLDER.min(runs - crashes)).collect();
-        crashes += plan.len();
-        reached += one_folder(&plan, &mut generator);
-        eprintln!("{crashes} crashes, {reached} where they were told to be");
-    }
-    assert!(reached * 2 > runs, "few servers died where they were told to; does this build have failpoints?");
+    crashes::over("remake", &FAILPOINTS, CRASHES_PER_FOLDER, one_folder);
 }
 
 /// Gives how many crashes were at their failpoints.
@@ -81,11 +70,7 @@ fn one_folder(plan: &[&(&'static str, u32, &[Step])], generator: &mut StdRng) ->
         apply(&server, folder.path(), "\"newline\", \"split\"", round);
         server.kill();
 
-        let at = if *hits > 0 { generator.random_range(1..=*hits) } else { 0 };
-        let armed = match failpoint.is_empty() {
-            true => settings.clone(),
-            false => settings.clone().env("MILLRACE_FAILPOINT", format!("{failpoint}:{at}")),
-        };
+        let (armed, at) = crashes::armed(&settings, failpoint, *hits, generator);
         let step = *steps.choose(generator).expect("there are steps");
         if server.try_restart_with(&armed) {
             // Its answer does not matter: the server may be gone before it.
