@@ -134,7 +134,10 @@ async fn subscribe(kinesis: &Client, numbers: &[String]) -> Result<usize, Failur
             Ok(Some(_)) => {}
             Ok(None) => return Err("the subscription ended without an exception".into()),
             Err(error) => {
-                assert!(error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()), "{error:?}");
+                assert!(
+                    error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()),
+                    "{error:?}"
+                );
                 return Ok(pushed.len());
             }
         }
