@@ -138,7 +138,7 @@ impl Deliveries {
     /// # Errors
     /// [`crate::error::Kind::Invalid`] with object, field, value and limit, before anything is changed.
     pub async fn apply(&self, pipeline_toml: &str, dry_run: bool) -> Result<Vec<Change>> {
-        self.apply_allowed(pipeline_toml, dry_run, &BTreeMap::new(), &|_| Ok(())).await
+        self.apply_allowed(&Pipeline::parse(pipeline_toml)?, dry_run, &BTreeMap::new(), &|_| Ok(())).await
     }
 
     /// As [`Self::apply`], where `allow` lets each object pass that would be touched or shown, and where deliveries have the
@@ -149,12 +149,11 @@ impl Deliveries {
     /// As [`Self::apply`], what `allow` says, and [`Kind::Conflict`] where a delivery has another version.
     pub async fn apply_allowed(
         &self,
-        pipeline_toml: &str,
+        pipeline: &Pipeline,
         dry_run: bool,
         expected: &BTreeMap<String, String>,
         allow: &(dyn Fn(Asked<'_>) -> Result<()> + Sync),
     ) -> Result<Vec<Change>> {
-        let pipeline = Pipeline::parse(pipeline_toml)?;
         for stream in &pipeline.streams {
             let words = |error| Error::invalid(format_args!("stream {}: {error}", stream.name));
             stream.name.parse::<StreamName>().map_err(words)?;
@@ -162,7 +161,7 @@ impl Deliveries {
         for delivery in &pipeline.deliveries {
             delivery.stream.parse::<StreamName>().map_err(|error| delivery.invalid("stream", error))?;
         }
-        self.apply_pipeline(&pipeline, dry_run, expected, allow).await
+        self.apply_pipeline(pipeline, dry_run, expected, allow).await
     }
 
     /// As [`Deliveries::apply_allowed`], for a part of the server: the streams may be hidden ones.

@@ -62,7 +62,7 @@ impl Imports {
             allow(Asked::Import { name: &spec.name, action: change.action, stream: &spec.stream })?;
         }
         self.check_versions(&planned, &imports)?;
-        let mut changes = deliveries.apply_allowed(pipeline_toml, dry_run, &others, allow).await?;
+        let mut changes = deliveries.apply_allowed(&pipeline, dry_run, &others, allow).await?;
         for (spec, change) in planned.specs {
             match change.action {
                 _ if dry_run => {}

@@ -4,7 +4,7 @@ use millrace_storage::log::{Offset, ShardId, ShardKey};
 use object_store::ObjectStoreExt;
 
 use super::site::{PIPELINE, Site, event};
-use crate::delivery::State;
+use crate::delivery::{Pipeline, State};
 use crate::error::Kind;
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_change_of_what_was_not_looked_at_is_refused() {
     let process = site.start().await;
     let expect = |version: &str| BTreeMap::from([("d".to_owned(), version.to_owned())]);
     let apply = async |toml: &str, version: &str| {
-        process.deliveries.apply_allowed(toml, false, &expect(version), &|_| Ok(())).await
+        process.deliveries.apply_allowed(&Pipeline::parse(toml).unwrap(), false, &expect(version), &|_| Ok(())).await
     };
     assert_eq!(apply(PIPELINE, "0123").await.unwrap_err().kind(), &Kind::Conflict, "it is absent");
     apply(PIPELINE, "").await.unwrap();
@@ -129,6 +129,10 @@ async fn a_change_of_what_was_not_looked_at_is_refused() {
     assert!(error.to_string().contains(&first) && error.to_string().contains(&second), "{error}");
     assert_eq!(process.deliveries.describe("d").await.unwrap().version, second, "nothing was changed");
     let unknown = BTreeMap::from([("other".to_owned(), String::new())]);
-    let error = process.deliveries.apply_allowed(PIPELINE, false, &unknown, &|_| Ok(())).await.unwrap_err();
+    let error = process
+        .deliveries
+        .apply_allowed(&Pipeline::parse(PIPELINE).unwrap(), false, &unknown, &|_| Ok(()))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), &Kind::Invalid);
 }
