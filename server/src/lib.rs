@@ -4,6 +4,7 @@
 
 pub mod error;
 mod complete;
+mod retry;
 pub mod metrics;
 pub mod cloudwatch;
 pub mod disk;

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use backon::ExponentialBackoff;
 use bytesize::ByteSize;
 use millrace_client::proto::Shard;
 use millrace_client::{BatchName, Client, Error, Position, PutRecord, Record};
@@ -12,6 +13,7 @@ use millrace_client::{BatchName, Client, Error, Position, PutRecord, Record};
 use super::progress::{Progress, Range, Sending, ShardProgress};
 use crate::cli::output::{count, remark};
 use crate::cli::{Failure, Result};
+use crate::retry::delays;
 
 /// The most records of a batch: as many as a put takes.
 const BATCH_RECORDS_MAX: u32 = 500;
@@ -120,13 +122,13 @@ impl Copy {
 
     /// Records from an offset on, as many as make a batch.
     async fn read(&self, shard: u32, from: u64, end: u64) -> Result<Vec<Record>> {
-        let mut delay = RETRY_DELAY_MIN;
+        let mut delays = delays(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
         let page = loop {
             let (source, consumer) = (&self.progress.range.source, self.client.consumer());
             let position = Position::Offset(from);
             match consumer.get_at_most(source, shard, position, BATCH_RECORDS_MAX).await {
                 Ok(page) => break page,
-                Err(error) if error.is_retryable() => pause(&error, &mut delay).await,
+                Err(error) if error.is_retryable() => pause(&error, &mut delays).await,
                 Err(error) => return Err(error.into()),
             }
         };
@@ -164,14 +166,14 @@ impl Copy {
         let destination = self.progress.range.destination.clone();
         let ShardProgress { producer_id, sequence, sending, .. } = *self.shard(shard);
         let first_sent_at_ms = sending.map_or(0, |sending| sending.first_sent_at_ms);
-        let mut delay = RETRY_DELAY_MIN;
+        let mut delays = delays(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
         loop {
             let age = u64::try_from(unix_ms(SystemTime::now()) - first_sent_at_ms).unwrap_or(0);
             let age = is_again.then(|| Duration::from_millis(age.max(1)));
             let name = BatchName { producer_id, sequence: sequence + 1, age };
             match self.client.put_named(&destination, name, records.clone()).await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.is_retryable() => pause(&error, &mut delay).await,
+                Err(error) if error.is_retryable() => pause(&error, &mut delays).await,
                 Err(error) => return Err(error.into()),
             }
             is_again = true;
@@ -189,9 +191,9 @@ impl Copy {
     }
 }
 
-async fn pause(error: &Error, delay: &mut Duration) {
-    tokio::time::sleep(error.retry_after().unwrap_or(*delay)).await;
-    *delay = (*delay * 2).min(RETRY_DELAY_MAX);
+async fn pause(error: &Error, delays: &mut ExponentialBackoff) {
+    let delay = delays.next().unwrap_or(RETRY_DELAY_MAX);
+    tokio::time::sleep(error.retry_after().unwrap_or(delay)).await;
 }
 
 fn unix_ms(time: SystemTime) -> i64 {

@@ -4,11 +4,12 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use tokio::sync::watch;
 
 use super::progress::{Failure, Progress};
 use crate::delivery::metrics::WorkerMetrics;
+use crate::retry::delays;
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
 /// A failing step says so at most this often in the log.
@@ -36,12 +37,7 @@ pub(crate) struct Streak {
 impl Retry {
     /// A step that has not failed yet.
     pub(crate) fn streak(&self, step: impl Into<String>) -> Streak {
-        let delays = ExponentialBuilder::default()
-            .with_min_delay(DELAY_MIN)
-            .with_max_delay(self.delay_max)
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let delays = delays(DELAY_MIN, self.delay_max);
         Streak { retry: self.clone(), step: step.into(), delays, attempts: 0, logged_at: None }
     }
 

@@ -3,9 +3,10 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 
 use super::{Halt, Worker};
+use crate::retry::delays;
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
 
@@ -21,13 +22,7 @@ impl Worker {
     /// A step that has not failed yet.
     pub(super) fn streak(&self) -> Streak {
         let delay_max = self.parts.settings.retry_delay_max;
-        let delays = ExponentialBuilder::default()
-            .with_min_delay(DELAY_MIN.min(delay_max))
-            .with_max_delay(delay_max)
-            .with_jitter()
-            .without_max_times()
-            .build();
-        Streak { delays, delay_max, attempts: 0 }
+        Streak { delays: delays(DELAY_MIN, delay_max), delay_max, attempts: 0 }
     }
 
     /// Tells of a failure, and waits before the next attempt.
