@@ -40,7 +40,7 @@ pub use rebuild::{RebuildRequest, Rebuilt, parse_transforms};
 pub use settings::{CorruptBlocks, DeliverySettings, MEMORY_BYTES_MIN};
 pub use spec::{
     BUFFER_INTERVAL_MAX, BUFFER_SIZE_MAX, BUFFER_SIZE_MIN, BackupSpec, ColumnSpec, Compression, DeliverySpec, Format,
-    QuotaSpec, RateSpec, SchemaPolicy, Size, StartSpec, StreamSpec, TableSpec, TimeSpec,
+    ModeSpec, QuotaSpec, RateSpec, SchemaPolicy, Size, StartSpec, StreamSpec, TableSpec, TimeSpec,
 };
 pub use tail::{Ends, Mark, Tail, TailError, TailPart};
 pub use turns::Priority;

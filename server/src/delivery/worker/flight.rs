@@ -21,6 +21,7 @@ use millrace_storage::time::Timestamp;
 
 use super::chunk::Chunk;
 use super::position::{Position, checkpoint_key, intent_key};
+use super::progress::Offsets;
 use super::replay::Taken;
 use super::retry::Retry;
 use super::sink::{self, Written};
@@ -69,7 +70,7 @@ impl Batch {
         schema: Option<TableSchema>,
         pins: Pins,
     ) -> Self {
-        let mut ranges = super::ranges(&position.committed(), &chunks);
+        let mut ranges = ranges_of(&position.committed(), &chunks);
         // Shards that are gone were committed to their end, and leave the position.
         let topology = declared.stream.topology();
         ranges.retain(|shard, range| range.start < range.end || topology.shard(*shard).is_some());
@@ -89,7 +90,7 @@ impl Batch {
         pins: Pins,
     ) -> Self {
         let number = position.checkpoint.value.next_batch;
-        let ranges = super::ranges(&position.committed(), &[]);
+        let ranges = ranges_of(&position.committed(), &[]);
         let batch = Self::new(declared, number, ranges, chunks, schema, replayed, position.checkpoint, position.intent);
         Self { guard, pins, ..batch }
     }
@@ -165,7 +166,7 @@ pub(super) async fn fly(parts: Arc<Parts>, retry: Retry, batch: Batch) -> Option
         set_aside: written.set_aside.len() as u64,
         files: written.files,
         bytes_out: written.bytes,
-        ..super::sum(&batch.chunks)
+        ..sum(&batch.chunks)
     };
     let position = commit(&parts, &retry, &batch, &intent, &written, totals).await?;
     count(&retry, &batch, &written.set_aside, totals);
@@ -346,6 +347,23 @@ fn count(retry: &Retry, batch: &Batch, set_aside: &[SetAside], totals: Totals) {
 const fn unbalanced(offsets: u64, totals: &Totals) -> u64 {
     offsets.abs_diff(totals.records + totals.lost)
         + totals.outputs.abs_diff(totals.rows + totals.set_aside + totals.dropped)
+}
+
+/// The ranges of a batch: from the committed position to the end of its chunks, for every shard.
+fn ranges_of(committed: &Offsets, chunks: &[Arc<Chunk>]) -> BTreeMap<ShardId, Range<Offset>> {
+    let mut ranges: BTreeMap<_, _> = committed.iter().map(|(shard, offset)| (*shard, *offset..*offset)).collect();
+    for chunk in chunks {
+        let range = ranges.entry(chunk.shard).or_insert_with(|| chunk.offsets.clone());
+        range.end = range.end.max(chunk.offsets.end);
+    }
+    ranges
+}
+
+fn sum(chunks: &[Arc<Chunk>]) -> Totals {
+    chunks.iter().fold(Totals::default(), |mut totals, chunk| {
+        totals += chunk.totals;
+        totals
+    })
 }
 
 #[cfg(test)]
