@@ -8,6 +8,7 @@ pub mod place;
 pub mod percentile;
 pub mod disk;
 pub mod load;
+pub mod aws;
 pub mod discard;
 pub mod peers;
 pub mod site;

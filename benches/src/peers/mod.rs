@@ -5,6 +5,7 @@
 pub mod redis;
 pub mod nats;
 pub mod kafka;
+pub mod emulator;
 
 use std::io;
 use std::path::{Path, PathBuf};
