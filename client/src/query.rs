@@ -10,8 +10,9 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
-use arrow_flight::{FlightDescriptor, Ticket};
+use arrow_flight::{FlightDescriptor, FlightInfo, Ticket};
 use futures::{Stream, StreamExt, TryStreamExt};
 use prost::Message;
 
@@ -47,6 +48,34 @@ impl Query {
         let command = CommandStatementQuery { query: statement.to_owned(), transaction_id: None };
         let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
         let info = self.flight.clone().get_flight_info(descriptor).await?.into_inner();
+        self.fetch(info).await
+    }
+
+    /// As [`Self::sql`], with values for the statement's parameters: a batch of one row, whose columns are taken by position
+    /// for `$1`, `$2` or `?`, and by name for `$carrier`. Values are never part of the text, so that none can change it.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    /// # async fn example(client: millrace_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let carrier: ArrayRef = Arc::new(StringArray::from(vec!["UA"]));
+    /// let values = RecordBatch::try_from_iter([("carrier", carrier)])?;
+    /// let rows = client.query().sql_with("select count(*) from flights where carrier = $carrier", values).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::sql`], and `Invalid` where there is not one row, or not a value for each parameter.
+    pub async fn sql_with(&self, statement: &str, parameters: RecordBatch) -> Result<Rows> {
+        let mut flight = FlightSqlServiceClient::new_from_inner(self.flight.clone());
+        let mut prepared = flight.prepare(statement.to_owned(), None).await.map_err(error_of)?;
+        prepared.set_parameters(parameters).map_err(error_of)?;
+        let info = prepared.execute().await.map_err(error_of)?;
+        self.fetch(info).await
+    }
+
+    async fn fetch(&self, info: FlightInfo) -> Result<Rows> {
         let mut tickets: VecDeque<Ticket> = info.endpoint.into_iter().filter_map(|part| part.ticket).collect();
         let first = tickets.pop_front().ok_or_else(|| Error::malformed("a ticket for the answer"))?;
         Rows::open(self.flight.clone(), first, tickets).await

@@ -45,6 +45,24 @@ fn aggregates_filters_and_joins_span_files_and_tail() {
 }
 
 #[test]
+fn values_of_parameters_are_typed_by_their_place() {
+    let site = site::with_flights();
+    let events = events();
+    // As text, 999 were more than 1000.
+    let far = events.iter().filter(|e| e["carrier"] == "UA" && e["distance"].as_i64() > Some(999)).count();
+    for (query, values) in [
+        ("select count(*) as n from flights where carrier = $1 and distance > $2", ["2=999", "1=UA"]),
+        ("select count(*) as n from flights where carrier = $carrier and distance > $far", ["far=999", "carrier=UA"]),
+    ] {
+        let said = site.run(&["sql", query, "--output", "json", "--param", values[0], "--param", values[1]]).ok();
+        assert_eq!(said.json(), json!({"n": far}), "{query}");
+    }
+    let query = "select count(*) from flights where distance > $1";
+    let said = site.run(&["sql", query, "--param", "1=far"]).failed();
+    assert!(said.stderr.contains("the value of $1 is no Int64"), "{}", said.stderr);
+}
+
+#[test]
 fn groups_and_orders_equal_the_events() {
     let site = site::with_flights();
     let mut carriers: BTreeMap<String, i64> = BTreeMap::new();

@@ -4,4 +4,5 @@ mod flights;
 mod evolution;
 mod system_tables;
 mod outputs;
+mod adbc;
 mod site;

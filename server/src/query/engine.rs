@@ -19,8 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::history::QueryHistory;
 use super::metrics::QueryMetrics;
-use super::planner::{Planned, Planner};
+use super::planner::{Planned, Planner, Schemas};
 use super::run::{Run, panicked, timed_out};
+use super::statement::Statement;
 use super::stream::QueryStream;
 use super::system::{Files, Queries, SYSTEM, Snapshots, SystemSchema, SystemTable};
 use super::tables::Tables;
@@ -118,10 +119,11 @@ impl QueryEngine {
     /// What cannot be parsed or planned is `Invalid`, an unknown table `NotFound`, one that the caller may not query
     /// `PermissionDenied`, whether it exists or not, and no turn in time `Throttled`. Errors while it runs come out of the
     /// stream.
-    pub async fn sql(&self, caller: &Caller, sql: &str) -> Result<QueryStream> {
-        let watch = Watch::begin(sql, &self.metrics, &self.history);
+    pub async fn sql(&self, caller: &Caller, statement: impl Into<Statement>) -> Result<QueryStream> {
+        let statement = statement.into();
+        let watch = Watch::begin(&statement.sql, &self.metrics, &self.history);
         let deadline = Instant::now() + self.settings.timeout;
-        match tokio::time::timeout_at(deadline, self.prepare(caller.clone(), sql.to_owned())).await {
+        match tokio::time::timeout_at(deadline, self.prepare(caller.clone(), statement)).await {
             Ok(Ok((permit, planned))) => Ok(self.run(permit, planned, deadline, watch)),
             Ok(Err(error)) => {
                 watch.failed(&error);
@@ -135,12 +137,21 @@ impl QueryEngine {
         }
     }
 
-    /// The schema that the answer of the caller's statement has, without running it.
-    pub async fn schema(&self, caller: &Caller, sql: &str) -> Result<SchemaRef> {
-        let (planner, caller, sql) = (Arc::clone(&self.planner), caller.clone(), sql.to_owned());
+    /// The schemas of the caller's statement, without running it.
+    ///
+    /// # Errors
+    /// As [`Self::sql`], but for its turn.
+    pub async fn describe(&self, caller: &Caller, statement: impl Into<Statement>) -> Result<Schemas> {
+        let (planner, caller, statement) = (Arc::clone(&self.planner), caller.clone(), statement.into());
         let timeout = self.settings.timeout;
-        let schema = self.on_threads(async move { planner.schema(&sql, &caller).await });
-        tokio::time::timeout(timeout, schema).await.map_err(|_elapsed| timed_out(timeout))?
+        let schemas = self.on_threads(async move { planner.schemas(&statement, &caller).await });
+        tokio::time::timeout(timeout, schemas).await.map_err(|_elapsed| timed_out(timeout))?
+    }
+
+    /// The most bytes of a statement, and of its parameters.
+    #[must_use]
+    pub fn statement_bytes_max(&self) -> u64 {
+        self.settings.sql_bytes_max.as_u64()
     }
 
     /// The names of the schemas that the caller sees: namespaces and the system's.
@@ -165,10 +176,10 @@ impl QueryEngine {
         Ok(listed)
     }
 
-    async fn prepare(&self, caller: Caller, sql: String) -> Result<(OwnedSemaphorePermit, Planned)> {
+    async fn prepare(&self, caller: Caller, statement: Statement) -> Result<(OwnedSemaphorePermit, Planned)> {
         let permit = self.permit().await?;
         let planner = Arc::clone(&self.planner);
-        let planned = self.on_threads(async move { planner.physical(&sql, &caller).await }).await?;
+        let planned = self.on_threads(async move { planner.physical(&statement, &caller).await }).await?;
         Ok((permit, planned))
     }
 

@@ -7,6 +7,7 @@ mod history;
 mod tail;
 mod engine;
 mod statement;
+mod parameters;
 mod planner;
 mod namespaces;
 mod guarded;
@@ -25,7 +26,9 @@ mod tests;
 
 pub use engine::{ListedTable, QueryEngine};
 pub use namespaces::CATALOG;
+pub use planner::Schemas;
 pub use settings::QuerySettings;
+pub use statement::Statement;
 pub use stream::QueryStream;
 pub use system::{SystemTable, system_tables};
 pub use tail::{NoTail, Offsets, Tail, TailError, TailPart, TailSource};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::CatalogProvider;
 use datafusion::catalog::CatalogProviderList;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -13,6 +13,8 @@ use datafusion::prelude::SessionConfig;
 use millrace_storage::catalog::DEFAULT_NAMESPACE;
 
 use super::namespaces::{CATALOG, Namespaces};
+use super::parameters::Parameters;
+use super::statement::Statement;
 use super::system::SystemSchema;
 use super::tables::Tables;
 use super::{QuerySettings, adapt, error, statement};
@@ -36,6 +38,15 @@ pub(super) struct Planned {
     _state: SessionState,
 }
 
+/// What is known of a statement before it runs.
+#[derive(Debug)]
+pub struct Schemas {
+    /// The columns of its answer.
+    pub answer: SchemaRef,
+    /// Its parameters, in their order.
+    pub parameters: Schema,
+}
+
 impl Planner {
     pub(super) fn new(
         settings: QuerySettings,
@@ -47,16 +58,23 @@ impl Planner {
     }
 
     /// Plans a statement to run it.
-    pub(super) async fn physical(&self, sql: &str, caller: &Caller) -> Result<Planned> {
-        let (state, plan) = self.logical(sql, caller).await?;
+    pub(super) async fn physical(&self, statement: &Statement, caller: &Caller) -> Result<Planned> {
+        let (state, plan) = self.logical(&statement.sql, caller).await?;
+        let plan = Parameters::of(&plan)?.bind(plan, statement.parameters.as_ref())?;
         let plan = state.create_physical_plan(&plan).await.map_err(|error| error::of(&error))?;
         Ok(Planned { plan, context: state.task_ctx(), _state: state })
     }
 
-    /// The schema of a statement's answer, without metadata.
-    pub(super) async fn schema(&self, sql: &str, caller: &Caller) -> Result<SchemaRef> {
-        let (_, plan) = self.logical(sql, caller).await?;
-        Ok(adapt::plain_schema(plan.schema().as_arrow()))
+    /// The schema of a statement's answer, without metadata, and that of its parameters.
+    pub(super) async fn schemas(&self, statement: &Statement, caller: &Caller) -> Result<Schemas> {
+        let (_, plan) = self.logical(&statement.sql, caller).await?;
+        let of_plan = Parameters::of(&plan)?;
+        let parameters = of_plan.schema();
+        let plan = match &statement.parameters {
+            Some(row) => of_plan.bind(plan, Some(row))?,
+            None => plan,
+        };
+        Ok(Schemas { answer: adapt::plain_schema(plan.schema().as_arrow()), parameters })
     }
 
     /// The catalog as a query of the caller that begins now sees it.
@@ -70,7 +88,7 @@ impl Planner {
         let mut state = self.base.clone();
         state.register_catalog_list(Namespaces::list(&self.tables, &self.system, caller).await?);
         state.mark_start_execution();
-        let plan = state.create_logical_plan(sql).await.map_err(|error| error::of(&error))?;
+        let plan = state.create_logical_plan(&statement::numbered(sql)).await.map_err(|error| error::of(&error))?;
         statement::check_plan(&plan)?;
         Ok((state, plan))
     }

@@ -1,5 +1,6 @@
-//! What a statement must keep to before and after it is planned: its size, its nesting, and that it only reads.
+//! A statement, and what it must keep to before and after it is planned: its size, its nesting, and that it only reads.
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -8,6 +9,50 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::QuerySettings;
 use crate::error::{Error, Result};
+
+/// A statement, with values for its parameters where it has any.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    pub(super) sql: String,
+    /// One row.
+    pub(super) parameters: Option<RecordBatch>,
+}
+
+impl From<&str> for Statement {
+    fn from(sql: &str) -> Self {
+        Self { sql: sql.to_owned(), parameters: None }
+    }
+}
+
+impl Statement {
+    /// A statement with a row of values: by position where its parameters are `$1`, `$2` or `?`, by the columns' names where
+    /// they are `$carrier`.
+    ///
+    /// # Errors
+    /// `Invalid` where there is not one row.
+    pub fn with_parameters(sql: &str, parameters: RecordBatch) -> Result<Self> {
+        let rows = parameters.num_rows();
+        if rows != 1 {
+            let message = format!("{rows} rows of parameters were bound; a statement takes one");
+            return Err(Error::invalid(message).in_field("parameters"));
+        }
+        Ok(Self { sql: sql.to_owned(), parameters: Some(parameters) })
+    }
+}
+
+/// The statement with `?` numbered in their order, as the planner knows parameters.
+pub(super) fn numbered(sql: &str) -> String {
+    // Strings are put back as they stood.
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).with_unescape(false).tokenize();
+    let Ok(mut tokens) = tokens else { return sql.to_owned() };
+    let marks = tokens.iter_mut().filter(|token| matches!(token, Token::Placeholder(mark) if mark == "?"));
+    let mut count = 0;
+    for (mark, number) in marks.zip(1..) {
+        *mark = Token::Placeholder(format!("${number}"));
+        count = number;
+    }
+    if count == 0 { sql.to_owned() } else { tokens.iter().map(ToString::to_string).collect() }
+}
 
 /// Refuses statements that are too long or too deep, without recursion.
 pub(super) fn check_text(sql: &str, settings: &QuerySettings) -> Result<()> {
@@ -45,15 +90,11 @@ fn may_nest(token: &Token) -> bool {
     }
 }
 
-/// Refuses plans that do not only read, and parameters.
+/// Refuses plans that do not only read.
 pub(super) fn check_plan(plan: &LogicalPlan) -> Result<()> {
     let allowed = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     allowed.verify_plan(plan).map_err(|error| {
         let what = error.message().into_owned();
         Error::invalid(format_args!("SQL only reads here: {what}; tables change by deliveries and by millrace apply"))
-    })?;
-    if plan.get_parameter_names().is_ok_and(|names| !names.is_empty()) {
-        return Err(Error::invalid("the statement has parameters, which are not supported; write the values into it"));
-    }
-    Ok(())
+    })
 }

@@ -1,7 +1,10 @@
-//! Arrow Flight SQL: statements, prepared statements without parameters, and the metadata calls that drivers make.
+//! Arrow Flight SQL: statements, prepared statements and their parameters, and the metadata calls that drivers make.
 //!
-//! Handles are the statements themselves, so that the server keeps nothing between calls and a restart breaks none.
+//! Handles are the statements themselves ([`handle`]), so that the server keeps nothing between calls and a restart breaks
+//! none.
 //! Results stream at the pace of the client; when it goes away, the query ends.
+
+mod handle;
 
 use std::fmt;
 use std::pin::Pin;
@@ -28,7 +31,8 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::access::Call;
-use crate::query::{CATALOG, QueryEngine};
+use crate::query::{CATALOG, QueryEngine, Schemas, Statement};
+use handle::{bound, handle_of, statement_of};
 
 /// The gRPC name of the service.
 pub(super) const SERVICE_NAME: &str = <FlightServiceServer<FlightSql> as tonic::server::NamedService>::NAME;
@@ -59,14 +63,19 @@ impl FlightSql {
     }
 
     /// Says how to fetch a statement's answer: with `ticket`, from this server.
-    async fn info_of(&self, sql: &str, ticket: Bytes, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
+    async fn info_of(
+        &self,
+        statement: Statement,
+        ticket: Bytes,
+        request: Request<FlightDescriptor>,
+    ) -> Answer<FlightInfo> {
         let call = Call::of(&request)?;
-        let schema = call.asked(self.queries.schema(call.caller(), sql).await)?;
-        info(&schema, ticket, request.into_inner())
+        let Schemas { answer, .. } = call.asked(self.queries.describe(call.caller(), statement).await)?;
+        info(&answer, ticket, request.into_inner())
     }
 
-    async fn run(&self, call: &Call, sql: &str) -> Answer<DataStream> {
-        let answer = call.asked(self.queries.sql(call.caller(), sql).await)?;
+    async fn run(&self, call: &Call, statement: Statement) -> Answer<DataStream> {
+        let answer = call.asked(self.queries.sql(call.caller(), statement).await)?;
         let schema = answer.schema();
         let batches = answer.map_err(|error| FlightError::Tonic(Box::new(Status::from(error))));
         Ok(Response::new(encode(schema, batches)))
@@ -93,10 +102,6 @@ fn info(schema: &Schema, ticket: Bytes, descriptor: FlightDescriptor) -> Answer<
     let endpoint = FlightEndpoint::new().with_ticket(Ticket { ticket });
     let info = FlightInfo::new().try_with_schema(schema).map_err(|error| Status::internal(error.to_string()))?;
     Ok(Response::new(info.with_endpoint(endpoint).with_descriptor(descriptor)))
-}
-
-fn statement(handle: &Bytes) -> Result<&str, Status> {
-    std::str::from_utf8(handle).map_err(|_| Status::invalid_argument("the statement handle is not from this server"))
 }
 
 fn packed(command: &impl ProstMessageExt) -> Bytes {
@@ -130,8 +135,8 @@ impl FlightSqlService for FlightSql {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
-        let ticket = packed(&TicketStatementQuery { statement_handle: query.query.clone().into() });
-        self.info_of(&query.query, ticket, request).await
+        let ticket = packed(&TicketStatementQuery { statement_handle: handle_of(&query.query) });
+        self.info_of(query.query.as_str().into(), ticket, request).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -139,7 +144,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
-        self.info_of(statement(&query.prepared_statement_handle)?, packed(&query), request).await
+        self.info_of(statement_of(&query.prepared_statement_handle)?, packed(&query), request).await
     }
 
     async fn get_flight_info_catalogs(
@@ -186,7 +191,7 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Answer<DataStream> {
-        self.run(&Call::of(&request)?, statement(&ticket.statement_handle)?).await
+        self.run(&Call::of(&request)?, statement_of(&ticket.statement_handle)?).await
     }
 
     async fn do_get_prepared_statement(
@@ -194,7 +199,7 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<Ticket>,
     ) -> Answer<DataStream> {
-        self.run(&Call::of(&request)?, statement(&query.prepared_statement_handle)?).await
+        self.run(&Call::of(&request)?, statement_of(&query.prepared_statement_handle)?).await
     }
 
     async fn do_get_catalogs(&self, query: CommandGetCatalogs, _request: Request<Ticket>) -> Answer<DataStream> {
@@ -238,16 +243,16 @@ impl FlightSqlService for FlightSql {
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let call = Call::of(&request)?;
-        let schema = call.asked(self.queries.schema(call.caller(), &query.query).await)?;
+        let schemas = call.asked(self.queries.describe(call.caller(), query.query.as_str()).await)?;
         let options = IpcWriteOptions::default();
         let encoded = |schema: &Schema| {
             let message = IpcMessage::try_from(SchemaAsIpc::new(schema, &options));
             message.map(|message| message.0).map_err(|error| Status::internal(error.to_string()))
         };
         Ok(ActionCreatePreparedStatementResult {
-            dataset_schema: encoded(&schema)?,
-            parameter_schema: encoded(&Schema::empty())?,
-            prepared_statement_handle: query.query.into(),
+            dataset_schema: encoded(&schemas.answer)?,
+            parameter_schema: encoded(&schemas.parameters)?,
+            prepared_statement_handle: handle_of(&query.query),
         })
     }
 
@@ -259,15 +264,15 @@ impl FlightSqlService for FlightSql {
         Ok(())
     }
 
-    /// Drivers bind an empty row of parameters before they execute.
+    /// Binds a row of parameters: the answer's handle is the statement with it.
     async fn do_put_prepared_statement_query(
         &self,
         query: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let mut data = request.into_inner();
-        while data.next().await.transpose()?.is_some() {}
-        Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(query.prepared_statement_handle) })
+        let bytes_max = self.queries.statement_bytes_max();
+        let handle = bound(&query.prepared_statement_handle, request.into_inner(), bytes_max).await?;
+        Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
     }
 
     async fn register_sql_info(&self, _id: i32, _info: &SqlInfo) {}

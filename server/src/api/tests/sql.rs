@@ -1,10 +1,14 @@
 //! SQL over Flight and tables over gRPC, from a put to an answer.
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Int64Type};
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, CommandStatementQuery, ProstMessageExt, SqlInfo};
-use arrow_flight::{FlightDescriptor, FlightInfo, flight_service_client::FlightServiceClient};
+use arrow_flight::sql::{
+    CommandGetDbSchemas, CommandGetTables, CommandStatementQuery, ProstMessageExt, SqlInfo, TicketStatementQuery,
+};
+use arrow_flight::{FlightDescriptor, FlightInfo, Ticket, flight_service_client::FlightServiceClient};
 use futures::TryStreamExt;
 use millrace_proto::v1::delivery_service_client::DeliveryServiceClient;
 use millrace_proto::v1::table_service_client::TableServiceClient;
@@ -139,6 +143,73 @@ async fn drivers_find_tables_and_prepare_statements() {
     assert_eq!(rows(&sql.fetch(info).await), 2);
     let info = sql.flight.get_sql_info(vec![SqlInfo::FlightSqlServerName]).await.unwrap();
     assert_eq!(rows(&sql.fetch(info).await), 1);
+    sql.world.close().await;
+}
+
+fn parameters(columns: &[(&str, ArrayRef)]) -> RecordBatch {
+    RecordBatch::try_from_iter(columns.iter().cloned()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_are_bound_by_position_and_by_name() {
+    let mut sql = Sql::new().await;
+    sql.put(0..10).await;
+    let number = |n: i64| Arc::new(Int64Array::from(vec![n])) as ArrayRef;
+    let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+    // An end of the literal inside of the value is a value all the same.
+    let cases = [
+        ("select n from t where n >= $1 and n < $2 order by n", parameters(&[("a", number(2)), ("b", number(5))]), 3),
+        ("select n from t where n >= ? and n < ? -- why?", parameters(&[("a", number(2)), ("b", number(5))]), 3),
+        (
+            "select n from t where text = $named or n = $other",
+            parameters(&[("other", number(7)), ("named", text("number 1"))]),
+            2,
+        ),
+        ("select n from t where text = ? and text <> 'it''s ?'", parameters(&[("a", text("' or 1 = 1 --"))]), 0),
+        ("select ? as x from t", parameters(&[("a", text("x"))]), 10),
+    ];
+    for (statement, row, expected) in cases {
+        let mut prepared = sql.flight.prepare(statement.to_owned(), None).await.unwrap();
+        assert_eq!(prepared.parameter_schema().unwrap().fields().len(), row.num_columns(), "{statement}");
+        prepared.set_parameters(row).unwrap();
+        let info = prepared.execute().await.unwrap();
+        assert_eq!(rows(&sql.fetch(info).await), expected, "{statement}");
+    }
+    let mut prepared = sql.flight.prepare("select n from t where n = $1".to_owned(), None).await.unwrap();
+    assert_eq!(prepared.parameter_schema().unwrap().field(0).data_type(), &DataType::Int64, "of the column");
+    let ticket = prepared.execute().await.unwrap().endpoint[0].ticket.clone().unwrap();
+    let error = sql.flight.do_get(ticket).await.map(drop).unwrap_err().to_string();
+    assert!(error.contains("parameters of the statement: 1 ($1); values bound: 0"), "{error}");
+    for (row, expected) in [
+        (parameters(&[("a", number(1)), ("b", number(1))]), "values bound: 2"),
+        (parameters(&[("a", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef)]), "2 rows of parameters"),
+        (parameters(&[("a", text(&"x".repeat(2 << 20)))]), "query.sql_bytes_max"),
+    ] {
+        prepared.set_parameters(row).unwrap();
+        let error = prepared.execute().await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let mut prepared = sql.flight.prepare("select n from t where n = $wanted".to_owned(), None).await.unwrap();
+    prepared.set_parameters(parameters(&[("a", number(1))])).unwrap();
+    let error = prepared.execute().await.unwrap_err().to_string();
+    assert!(error.contains("no value is named wanted"), "{error}");
+    sql.world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_of_somebody_else_is_refused() {
+    let mut sql = Sql::new().await;
+    // Not a message; a statement with bytes in the place of its parameters.
+    for handle in [
+        &b"select 1"[..],
+        b"\x0a\x08select 1\x12\x05ABCDE",
+        b"\x0a\x08select 1\x12\x08\xff\xff\xff\xff\x10\x00\x00\x00",
+    ] {
+        let ticket = TicketStatementQuery { statement_handle: handle.to_vec().into() }.as_any().encode_to_vec();
+        let answer = sql.flight.do_get(Ticket { ticket: ticket.into() }).await;
+        let error = answer.map(drop).unwrap_err().to_string();
+        assert!(error.contains("the statement handle is not from this server"), "{error}");
+    }
     sql.world.close().await;
 }
 

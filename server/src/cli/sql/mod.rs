@@ -1,5 +1,6 @@
 //! `millrace sql`: runs a statement and writes its answer as it comes.
 
+mod parameter;
 mod writer;
 
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use super::input::read_text;
 use super::output::{count, remark};
 use super::{Endpoint, Failure, Result};
+use parameter::Parameter;
 use writer::Writer;
 
 /// Run a SQL statement. The answer holds every record acknowledged before it.
@@ -18,11 +20,16 @@ Examples:
   millrace sql \"select carrier, count(*) from flights group by carrier\"
   millrace sql \"select * from flights limit 5\" --output json
   millrace sql - --output arrow < query.sql > answer.arrow
+  millrace sql \"select count(*) from flights where carrier = $carrier\" --param carrier=UA
   millrace sql \"show tables\"
   millrace sql \"select * from system.deliveries\"")]
 pub(super) struct SqlArgs {
     /// The statement; `-` reads it from stdin.
     statement: String,
+    /// The value of a parameter: `carrier=UA` for $carrier, `1=UA` for $1. Values are text, and become what the statement
+    /// wants in their place.
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    parameters: Vec<Parameter>,
     /// How to write the answer: text, CSV with a header, JSON lines, or an Arrow IPC stream.
     #[arg(long, short, value_enum, default_value_t)]
     output: SqlFormat,
@@ -43,7 +50,11 @@ pub(super) async fn run(args: SqlArgs, endpoint: &Endpoint) -> Result<()> {
         return Err(Failure::usage("the statement is empty"));
     }
     let started = Instant::now();
-    let mut rows = endpoint.client()?.query().sql(&statement).await?;
+    let query = endpoint.client()?.query();
+    let mut rows = match parameter::row(args.parameters)? {
+        Some(row) => query.sql_with(&statement, row).await?,
+        None => query.sql(&statement).await?,
+    };
     let mut writer = Writer::new(args.output, &rows.schema())?;
     let mut total = 0;
     while let Some(batch) = rows.next().await? {
