@@ -163,6 +163,19 @@ fn rows_that_are_none_are_told_and_lie_in_the_store_with_their_bytes() {
     assert!(
         (metric(&site, "millrace_import_set_aside_total{cause=\"invalid_json\",import=\"strict\"}") - 1.0).abs() < 0.1
     );
+    let open = "select count(*) from system.import_failed_rows where not replayed and error_code = 'invalid_json' \
+                and cast(data as varchar) = 'not json' and row_number = 11";
+    assert_eq!(cli::sql_number(&site.server, open), 1);
+    let replay = |arguments: &[&str]| {
+        let arguments = [&["import", "replay", "strict", "--output", "json"], arguments].concat();
+        let run = site.run(&arguments).ok().json();
+        [&run["replayed"], &run["records"], &run["set_aside"]].map(|count| count.as_i64().expect("a number"))
+    };
+    assert_eq!(replay(&[]), [1, 0, 1], "nothing was mended: it is set aside again");
+    assert_eq!(cli::sql_number(&site.server, open), 1);
+    assert_eq!(replay(&["--as-is"]), [1, 1, 0]);
+    assert_eq!(replay(&["--as-is"]), [0, 0, 0]);
+    assert_eq!(cli::sql_number(&site.server, "select count(*) from system.import_failed_rows where replayed"), 2);
 }
 
 #[test]

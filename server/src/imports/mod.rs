@@ -17,12 +17,14 @@ mod metrics;
 mod entry;
 mod apply;
 mod describe;
+mod set_aside;
 mod worker;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use apply::Application;
 pub use describe::{DescribedImport, ImportObject, ImportRun, RunState, state_word, trigger_word};
+pub use set_aside::ImportSetAside;
 pub use settings::ImportSettings;
 pub use spec::{ArrivalSpec, CsvSpec, ImportSpec, OnBadRow};
 
@@ -167,9 +169,8 @@ impl Imports {
     /// [`Kind::NotFound`]; [`Kind::FailedPrecondition`] where the import is paused.
     pub async fn run(&self, name: &str, retry_failed: bool, wait: bool) -> Result<DescribedImport> {
         let entry = self.entry(name)?;
-        let paused = || Error::new(Kind::FailedPrecondition, format_args!("import {name} is paused; resume it first"));
         if !entry.wanted.borrow().running {
-            return Err(paused());
+            return Err(paused(name));
         }
         let mut request = 0;
         entry.wanted.send_modify(|wanted| {
@@ -184,7 +185,7 @@ impl Imports {
             tokio::select! {
                 biased;
                 done = progress.wait_for(|progress| progress.answered >= request) => drop(done.map_err(|_| closing(name))?),
-                _ = wanted.wait_for(|wanted| !wanted.running) => return Err(paused()),
+                _ = wanted.wait_for(|wanted| !wanted.running) => return Err(paused(name)),
                 () = entry.stop.cancelled() => return Err(closing(name)),
             }
         }
@@ -250,6 +251,10 @@ impl Imports {
 
 fn not_found(name: &str) -> Error {
     Error::not_found(format_args!("no import is named {name}")).about("import", name)
+}
+
+fn paused(name: &str) -> Error {
+    Error::new(Kind::FailedPrecondition, format_args!("import {name} is paused; resume it first"))
 }
 
 fn closing(name: &str) -> Error {
