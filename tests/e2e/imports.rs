@@ -207,6 +207,44 @@ fn what_arrives_in_a_bucket_is_imported_over_a_store_that_fails() {
     assert!(said.stderr.contains("import.sources"), "{}", said.stderr);
 }
 
+/// Both servers have a bucket of the same name, and each knows a key that the other does not.
+#[test]
+fn a_bucket_of_somebody_else_is_read_by_the_credentials_of_its_own_store() {
+    const SECRET: &str = "a-secret-of-the-partner";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let own = S3Server::start(&folder.path().join("own"));
+    let theirs = S3Server::start_with_key(&folder.path().join("theirs"), "partner", SECRET);
+    let file = folder.path().join("millrace.toml");
+    let stores = format!(
+        "[stores.partner]\nurl = \"s3://{BUCKET}/drop\"\nendpoint = \"{}\"\naccess_key_id = \"partner\"\nallow_http = true\n",
+        theirs.endpoint
+    );
+    std::fs::write(&file, stores).expect("the test's folder can be written");
+    let site = Site::start_with(|settings| {
+        own.as_store(ServerSettings::new(&settings.data_dir))
+            .env("MILLRACE_CONFIG", file.display())
+            .env("MILLRACE_STORES_PARTNER_SECRET_ACCESS_KEY", SECRET)
+            .env("MILLRACE_IMPORT_SOURCES", format!("s3://{BUCKET}"))
+    });
+    place(&theirs.bucket_folder().join("drop/orders"), "a.jsonl.gz", gzip(&lines(0..100)));
+    place(&own.bucket_folder().join("drop/orders"), "b.jsonl", lines(100..110));
+    let source = format!("s3://{BUCKET}/drop/orders");
+    let said = apply(&site, &import_toml("orders", &source, "store = \"partners\"")).failed();
+    for words in ["import orders: store", "\"partners\"", "name partner "] {
+        assert!(said.stderr.contains(words), "{}", said.stderr);
+    }
+    let elsewhere = import_toml("orders", &format!("s3://{BUCKET}/else"), "store = \"partner\"");
+    let said = apply(&site, &elsewhere).failed();
+    assert!(said.stderr.contains("stores.partner.url"), "{}", said.stderr);
+    let imports = import_toml("orders", &source, "store = \"partner\"") + &import_toml("own", &source, "");
+    let _said = apply(&site, &imports).ok();
+    assert_eq!(run(&site, "orders")["records"], 100);
+    assert_eq!(run(&site, "own")["records"], 10);
+    check(&site, 110);
+    let described = site.run(&["import", "describe", "orders"]).ok().stdout;
+    assert!(described.contains("store = \"partner\"") && !described.contains(SECRET), "{described}");
+}
+
 #[test]
 fn a_schedule_runs_by_itself_and_a_cap_holds_puts_back() {
     let (site, folder) = start();

@@ -90,7 +90,8 @@ impl Imports {
             let before = before.map(|before| before.spec.to_toml());
             let change = Change::new("import", &spec.name, before.as_deref(), &spec.to_toml());
             if change.action != Action::Unchanged {
-                self.parts().check_source(&spec.source).map_err(|error| spec.invalid("source", error))?;
+                let field = if spec.store.is_some() { "store" } else { "source" };
+                self.parts().check_source(spec).map_err(|error| spec.invalid(field, error))?;
             }
             specs.push((spec.clone(), change));
         }

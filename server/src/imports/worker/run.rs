@@ -205,7 +205,7 @@ impl Worker {
     async fn open_source(&self, declared: &Declared) -> Result<Source, Halt> {
         let mut streak = self.streak();
         loop {
-            match self.parts.open_source(&declared.spec.source).await {
+            match self.parts.open_source(&declared.spec).await {
                 Ok(source) => return Ok(source),
                 Err(error) if streak.attempts >= u64::from(declared.spec.retries()) || !error.is_retryable() => {
                     return Err(Halt::Failed(error));
@@ -257,7 +257,7 @@ impl Worker {
     }
 
     pub(super) async fn look_for_new(&self, declared: &Declared) -> Result<bool> {
-        let source = self.parts.open_source(&declared.spec.source).await?;
+        let source = self.parts.open_source(&declared.spec).await?;
         let objects = self.listed(&source, declared).await?;
         let known = self.ledger.known().await?;
         let is_new = |object: &SourceObject| match known.get(&(object.url.clone(), object.version())) {
