@@ -1,4 +1,5 @@
-//! The server dies while it imports, at named places and at random moments: every row of every file is in the stream once.
+//! The server dies while it imports and takes up what it set aside, at named places and at random moments: every row of every
+//! file is in the stream once.
 //!
 //! A sample runs with the other tests. `MILLRACE_CRASH_RUNS=1000` runs so many crashes, from one seed.
 
@@ -15,7 +16,7 @@ use rand::rngs::StdRng;
 use crate::crashes::{self, REACH_MAX};
 
 /// Where the server dies, and how many times it may come by before.
-const FAILPOINTS: [(&str, u32); 10] = [
+const FAILPOINTS: [(&str, u32); 12] = [
     ("log.append.before", 30),
     ("log.append.after", 30),
     ("log.append.shown.after", 30),
@@ -25,6 +26,8 @@ const FAILPOINTS: [(&str, u32); 10] = [
     ("meta.import-object.after", 30),
     ("meta.import-run.before", 1),
     ("meta.import-run.after", 1),
+    ("meta.import-set-aside.before", 8),
+    ("meta.import-set-aside.after", 8),
     // At any moment.
     ("", 0),
 ];
@@ -63,6 +66,7 @@ fn one_folder(plan: &[&(&'static str, u32)], generator: &mut StdRng) -> usize {
         if server.try_restart_with(&armed) {
             // Its answer does not matter: the server may be gone before it.
             let _said = cli::millrace(&server, &["import", "run", "i"]);
+            let _said = cli::millrace(&server, &["import", "replay", "i", "--as-is"]);
             let patience = match failpoint.is_empty() {
                 true => Duration::from_millis(generator.random_range(0..400)),
                 false => REACH_MAX,
@@ -77,11 +81,20 @@ fn one_folder(plan: &[&(&'static str, u32)], generator: &mut StdRng) -> usize {
     server.restart_with(&settings);
     let said = cli::millrace(&server, &["import", "run", "i", "--wait", "--output", "json"]).ok().json();
     assert_eq!(said["last_run"]["failed"], 0, "{said}");
+    let _said = cli::millrace(&server, &["import", "replay", "i", "--as-is"]).ok();
+    let said = cli::millrace(&server, &["import", "describe", "i", "--output", "json"]).ok().json();
     let rows = i64::try_from(rows).expect("few rows");
     assert_eq!(cli::sql_number(&server, "select count(distinct id) from events"), rows, "each row is there");
     assert_eq!(cli::sql_number(&server, "select count(*) from events"), rows, "and is there once");
     let told = &said["totals"];
-    assert_eq!((&told["records"], &told["set_aside"]), (&rows.into(), &bad.into()), "{said}");
+    let bad_rows = i64::try_from(bad).expect("few rows");
+    assert_eq!((&told["records"], &told["set_aside"]), (&(rows + bad_rows).into(), &bad.into()), "{said}");
+    assert_eq!(told["replayed"], bad, "{said}");
+    let open = "select count(*) from system.import_failed_rows where not replayed";
+    assert_eq!(cli::sql_number(&server, open), 0, "all was taken up");
+    let _said = cli::millrace(&server, &["delivery", "flush", "events"]).ok();
+    let no_rows = "select count(*) from system.failed_records";
+    assert_eq!(cli::sql_number(&server, no_rows), bad_rows, "each came into the stream once, as it was");
     let aside = millrace_tests::listing::files(&folder.path().join("lake/errors/imports/i"), "jsonl");
     let lines: usize = aside.iter().map(|file| std::fs::read_to_string(file).expect("a file").lines().count()).sum();
     assert_eq!(lines as u64, bad, "what is no record is set aside once");

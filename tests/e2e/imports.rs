@@ -163,6 +163,19 @@ fn rows_that_are_none_are_told_and_lie_in_the_store_with_their_bytes() {
     assert!(
         (metric(&site, "millrace_import_set_aside_total{cause=\"invalid_json\",import=\"strict\"}") - 1.0).abs() < 0.1
     );
+    let open = "select count(*) from system.import_failed_rows where not replayed and error_code = 'invalid_json' \
+                and cast(data as varchar) = 'not json' and row_number = 11";
+    assert_eq!(cli::sql_number(&site.server, open), 1);
+    let replay = |arguments: &[&str]| {
+        let arguments = [&["import", "replay", "strict", "--output", "json"], arguments].concat();
+        let run = site.run(&arguments).ok().json();
+        [&run["replayed"], &run["records"], &run["set_aside"]].map(|count| count.as_i64().expect("a number"))
+    };
+    assert_eq!(replay(&[]), [1, 0, 1], "nothing was mended: it is set aside again");
+    assert_eq!(cli::sql_number(&site.server, open), 1);
+    assert_eq!(replay(&["--as-is"]), [1, 1, 0]);
+    assert_eq!(replay(&["--as-is"]), [0, 0, 0]);
+    assert_eq!(cli::sql_number(&site.server, "select count(*) from system.import_failed_rows where replayed"), 2);
 }
 
 #[test]
@@ -192,6 +205,44 @@ fn what_arrives_in_a_bucket_is_imported_over_a_store_that_fails() {
     assert!(cli::sql_number(&site.server, triggers) >= 1);
     let said = apply(&site, &import_toml("other", &format!("s3://{BUCKET}/secret"), "")).failed();
     assert!(said.stderr.contains("import.sources"), "{}", said.stderr);
+}
+
+/// Both servers have a bucket of the same name, and each knows a key that the other does not.
+#[test]
+fn a_bucket_of_somebody_else_is_read_by_the_credentials_of_its_own_store() {
+    const SECRET: &str = "a-secret-of-the-partner";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let own = S3Server::start(&folder.path().join("own"));
+    let theirs = S3Server::start_with_key(&folder.path().join("theirs"), "partner", SECRET);
+    let file = folder.path().join("millrace.toml");
+    let stores = format!(
+        "[stores.partner]\nurl = \"s3://{BUCKET}/drop\"\nendpoint = \"{}\"\naccess_key_id = \"partner\"\nallow_http = true\n",
+        theirs.endpoint
+    );
+    std::fs::write(&file, stores).expect("the test's folder can be written");
+    let site = Site::start_with(|settings| {
+        own.as_store(ServerSettings::new(&settings.data_dir))
+            .env("MILLRACE_CONFIG", file.display())
+            .env("MILLRACE_STORES_PARTNER_SECRET_ACCESS_KEY", SECRET)
+            .env("MILLRACE_IMPORT_SOURCES", format!("s3://{BUCKET}"))
+    });
+    place(&theirs.bucket_folder().join("drop/orders"), "a.jsonl.gz", gzip(&lines(0..100)));
+    place(&own.bucket_folder().join("drop/orders"), "b.jsonl", lines(100..110));
+    let source = format!("s3://{BUCKET}/drop/orders");
+    let said = apply(&site, &import_toml("orders", &source, "store = \"partners\"")).failed();
+    for words in ["import orders: store", "\"partners\"", "name partner "] {
+        assert!(said.stderr.contains(words), "{}", said.stderr);
+    }
+    let elsewhere = import_toml("orders", &format!("s3://{BUCKET}/else"), "store = \"partner\"");
+    let said = apply(&site, &elsewhere).failed();
+    assert!(said.stderr.contains("stores.partner.url"), "{}", said.stderr);
+    let imports = import_toml("orders", &source, "store = \"partner\"") + &import_toml("own", &source, "");
+    let _said = apply(&site, &imports).ok();
+    assert_eq!(run(&site, "orders")["records"], 100);
+    assert_eq!(run(&site, "own")["records"], 10);
+    check(&site, 110);
+    let described = site.run(&["import", "describe", "orders"]).ok().stdout;
+    assert!(described.contains("store = \"partner\"") && !described.contains(SECRET), "{described}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use millrace_proto::v1::{
     DeleteImportRequest, DescribeImportRequest, Import, ImportObject, ImportRun, ListImportObjectsRequest,
-    ListImportRunsRequest, ListImportsRequest, PauseImportRequest, ResumeImportRequest, RunImportRequest,
+    ListImportRunsRequest, ListImportsRequest, PauseImportRequest, ReplayImportRequest, ResumeImportRequest,
+    RunImportRequest,
 };
 
 use super::Admin;
@@ -60,6 +61,17 @@ impl Admin {
     pub async fn run_import(&self, name: &str, wait: bool, retry_failed: bool) -> Result<Import> {
         let request = RunImportRequest { name: name.to_owned(), wait, retry_failed };
         given(self.imports.clone().run_import(request).await?.into_inner().import)
+    }
+
+    /// Takes up again the rows that an import has set aside, each once, and returns when that has ended: by its format as it is
+    /// declared now, or with `as_is` each row's bytes as a record.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none, `FailedPrecondition` while it is paused or is taking rows up already.
+    pub async fn replay_import(&self, name: &str, as_is: bool) -> Result<ImportRun> {
+        let request = ReplayImportRequest { name: name.to_owned(), as_is };
+        let run = self.imports.clone().replay_import(request).await?.into_inner().run;
+        run.ok_or_else(|| Error::malformed("the run"))
     }
 
     /// Stops an import after the chunk in flight.

@@ -147,7 +147,7 @@ fn of_deliveries(method: &str) -> Option<Rule> {
 fn of_imports(method: &str) -> Option<Rule> {
     Some(match method {
         "ListImports" | "DescribeImport" | "ListImportRuns" | "ListImportObjects" => named(Action::DescribeImport),
-        "RunImport" | "PauseImport" | "ResumeImport" => named(Action::UpdateImport).change(),
+        "RunImport" | "ReplayImport" | "PauseImport" | "ResumeImport" => named(Action::UpdateImport).change(),
         "DeleteImport" => named(Action::DeleteImport).change(),
         _ => return None,
     })

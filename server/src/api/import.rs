@@ -1,6 +1,7 @@
 //! gRPC: imports.
 
 use millrace_proto::v1 as proto;
+use millrace_storage::lake::import::Again;
 use millrace_storage::meta::keys::import::ImportCounts;
 use millrace_storage::time::Timestamp;
 use proto::import_service_server::ImportService;
@@ -89,6 +90,16 @@ impl ImportService for ImportHandler {
         Ok(Response::new(proto::RunImportResponse { import }))
     }
 
+    async fn replay_import(
+        &self,
+        request: Request<proto::ReplayImportRequest>,
+    ) -> Result<Response<proto::ReplayImportResponse>, Status> {
+        let name = named(&request, &request.get_ref().name)?;
+        let again = if request.get_ref().as_is { Again::AsIs } else { Again::ByFormat };
+        let run = Some(run(self.imports.replay(&name, again).await?));
+        Ok(Response::new(proto::ReplayImportResponse { run }))
+    }
+
     async fn pause_import(
         &self,
         request: Request<proto::PauseImportRequest>,
@@ -160,8 +171,8 @@ fn run(run: ImportRun) -> proto::ImportRun {
 }
 
 fn counts(counts: ImportCounts) -> proto::ImportCounts {
-    let ImportCounts { seen, imported, skipped, failed, records, bytes, set_aside } = counts;
-    proto::ImportCounts { seen, imported, skipped, failed, records, bytes, set_aside }
+    let ImportCounts { seen, imported, skipped, failed, records, bytes, set_aside, replayed } = counts;
+    proto::ImportCounts { seen, imported, skipped, failed, records, bytes, set_aside, replayed }
 }
 
 fn object(object: ImportObject) -> proto::ImportObject {

@@ -17,6 +17,7 @@ Examples:
   millrace import run orders --wait       import what is new, and wait for it
   millrace import history orders          what its runs did
   millrace import objects orders          what became of each file
+  millrace import replay orders           take up again what was set aside
 
 Imports are declared in a pipeline file: see `millrace apply --help`.")]
 pub(super) struct ImportArgs {
@@ -43,6 +44,17 @@ enum Command {
         /// Try objects again that were given up.
         #[arg(long)]
         retry_failed: bool,
+    },
+    /// Take up again the rows that were set aside, each once, whatever crashes come between.
+    ///
+    /// They are read as the import declares its format now; what fails again is set aside again.
+    /// `select * from system.import_failed_rows where not replayed` shows what is open, with its cause and bytes.
+    Replay {
+        #[command(flatten)]
+        named: NamedArgs,
+        /// Make a record of each row's bytes as they are, for a delivery or a consumer to deal with.
+        #[arg(long)]
+        as_is: bool,
     },
     /// Stop after the chunk in flight; a run under way goes on when the import is resumed.
     Pause(NamedArgs),
@@ -95,6 +107,11 @@ pub(super) async fn run(args: ImportArgs, endpoint: &Endpoint) -> Result<()> {
             output.write(&import, described)?;
             return if wait { ended_well(&import) } else { Ok(()) };
         }
+        Command::Replay { named: NamedArgs { name, output }, as_is } => {
+            let run = RunView::of(admin.replay_import(&name, as_is).await?);
+            output.write(&run, replayed)?;
+            return run_ended_well(&name, &run);
+        }
         Command::Describe(NamedArgs { name, output }) => (admin.describe_import(&name).await?, output),
         Command::Pause(NamedArgs { name, output }) => (admin.pause_import(&name).await?, output),
         Command::Resume(NamedArgs { name, output }) => (admin.resume_import(&name).await?, output),
@@ -104,14 +121,17 @@ pub(super) async fn run(args: ImportArgs, endpoint: &Endpoint) -> Result<()> {
 
 /// The command fails where the run that it waited for did not do all that was asked.
 fn ended_well(import: &ImportView) -> Result<()> {
-    let Some(run) = &import.last_run else { return Ok(()) };
+    import.last_run.as_ref().map_or(Ok(()), |run| run_ended_well(&import.name, run))
+}
+
+fn run_ended_well(import: &str, run: &RunView) -> Result<()> {
     let (number, failed) = (run.number, run.counts.failed);
     if !run.error.is_empty() {
-        return Err(Failure::new(format!("run {number} of import {} failed: {}", import.name, run.error)));
+        return Err(Failure::new(format!("run {number} of import {import} failed: {}", run.error)));
     }
     if failed > 0 {
-        let words = format!("run {number} of import {} gave {failed} objects up", import.name);
-        return Err(Failure::new(format!("{words}: `millrace import objects {}` tells why", import.name)));
+        let words = format!("run {number} of import {import} gave {failed} objects up");
+        return Err(Failure::new(format!("{words}: `millrace import objects {import}` tells why")));
     }
     Ok(())
 }
@@ -156,6 +176,7 @@ struct CountsView {
     records: u64,
     bytes: u64,
     set_aside: u64,
+    replayed: u64,
 }
 
 #[derive(Serialize)]
@@ -215,8 +236,8 @@ impl RunView {
 
 impl CountsView {
     const fn of(counts: ImportCounts) -> Self {
-        let ImportCounts { seen, imported, skipped, failed, records, bytes, set_aside } = counts;
-        Self { seen, imported, skipped, failed, records, bytes, set_aside }
+        let ImportCounts { seen, imported, skipped, failed, records, bytes, set_aside, replayed } = counts;
+        Self { seen, imported, skipped, failed, records, bytes, set_aside, replayed }
     }
 
     fn text(&self) -> String {
@@ -225,6 +246,7 @@ impl CountsView {
             ("records", count(self.records)),
             ("bytes", bytes(self.bytes)),
             ("set aside", count(self.set_aside)),
+            ("replayed", count(self.replayed)),
         ])
     }
 }
@@ -287,6 +309,14 @@ fn described(import: &ImportView) -> String {
     ]);
     let runs: Vec<&RunView> = import.run.iter().chain(&import.last_run).collect();
     format!("{facts}\n{}\n{}\n{}", history(&runs), import.totals.text(), import.spec_toml.trim_end())
+}
+
+fn replayed(run: &RunView) -> String {
+    facts([
+        ("replayed", count(run.counts.replayed)),
+        ("records", count(run.counts.records)),
+        ("set aside again", count(run.counts.set_aside)),
+    ])
 }
 
 fn history<R: std::borrow::Borrow<RunView>>(runs: &[R]) -> String {

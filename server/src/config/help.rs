@@ -169,7 +169,7 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "import.sources",
         "the folders that imports may read, as URLs with commas between; not set: with auth off the tables' own store, with auth \
-         on nothing. S3 is reached as the tables' store is",
+         on nothing. S3 is reached as the tables' store is, but for imports that name another store",
     ),
     ("import.count_max", "the most imports"),
     ("import.concurrent_max", "runs of imports at a time; more wait"),
@@ -239,6 +239,10 @@ pub fn settings_help() -> String {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n  {key}  {}  [{default}]\n      {meaning}", environment_name(key));
     }
+    text.push_str(
+        "\n\nFurther stores that imports may read have a section [stores.NAME] in the file, with the keys of [store]; what is below \
+         its url may be read. The environment may give the rest of it: MILLRACE_STORES_NAME_SECRET_ACCESS_KEY.",
+    );
     text.push_str(
         "\n\nSizes take units (64MiB), times too (90s, 24h). The environment goes before the file, flags before both.",
     );

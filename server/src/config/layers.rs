@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Settings;
+use super::{Settings, StoreOptions};
 
 /// What is not a setting but belongs to the client or to this file's own flag.
 const OTHER_NAMES: [&str; 4] = ["MILLRACE_ENDPOINT", "MILLRACE_TOKEN", "MILLRACE_CA_FILE", "MILLRACE_CONFIG"];
@@ -110,10 +110,11 @@ impl Layers {
     /// The first wrong value, with the layer that it stands in.
     pub fn load(self) -> Result<Loaded, ConfigError> {
         let mut tree = tree_of_defaults();
-        let keys = leaves(&tree);
         if let Some(path) = &self.file {
             overlay(&mut tree, read_file(path)?);
         }
+        fill_named_stores(&mut tree);
+        let keys = leaves(&tree);
         for (name, key) in AWS_NAMES {
             if let Some(value) = self.environment.get(name) {
                 set(&mut tree, key, value, name)?;
@@ -141,7 +142,7 @@ impl Layers {
 
 /// The environment name of a setting.
 pub(super) fn environment_name(key: &str) -> String {
-    format!("MILLRACE_{}", key.replace('.', "_").to_uppercase())
+    format!("MILLRACE_{}", key.replace(['.', '-'], "_").to_uppercase())
 }
 
 pub(super) fn tree_of_defaults() -> Value {
@@ -159,6 +160,17 @@ pub(super) fn leaves(tree: &Value) -> Vec<String> {
         }
     }
     keys
+}
+
+/// Writes out the defaults of each store that the file names, so that its keys can be set from elsewhere too.
+fn fill_named_stores(tree: &mut Value) {
+    let Some(Value::Object(stores)) = tree.get_mut("stores") else { return };
+    for store in stores.values_mut() {
+        let mut filled =
+            serde_json::to_value(StoreOptions::default()).expect("the default settings have no special values");
+        overlay(&mut filled, store.take());
+        *store = filled;
+    }
 }
 
 fn read_file(path: &Path) -> Result<Value, ConfigError> {
@@ -289,6 +301,29 @@ mod tests {
     fn unknown_names_are_told_and_others_are_passed_over() {
         let names = [("MILLRACE_PORT", "tcp://10.0.0.1:7070"), ("MILLRACE_ENDPOINT", "http://x"), ("PATH", "/bin")];
         assert_eq!(environment(&names).load().unwrap().unknown_names, ["MILLRACE_PORT"]);
+    }
+
+    #[test]
+    fn a_store_that_the_file_names_may_have_its_secret_from_the_environment() {
+        let (_folder, path) =
+            file("[stores.partner-a]\nurl = 's3://in'\naccess_key_id = 'A'\n[stores.b]\nurl = 's3://b'");
+        let pairs =
+            [("MILLRACE_STORES_PARTNER_A_SECRET_ACCESS_KEY", "hunter2"), ("MILLRACE_STORES_OTHER_URL", "s3://x")];
+        let mut layers = environment(&pairs).flag("--set", "stores.b.allow_http", Some("true"));
+        layers.file = Some(path.clone());
+        let Loaded { settings, unknown_names } = layers.load().unwrap();
+        let partner = &settings.stores["partner-a"];
+        assert_eq!(partner.secret_access_key.as_ref().unwrap().reveal(), "hunter2");
+        assert_eq!((partner.url.as_deref(), settings.stores["b"].allow_http), (Some("s3://in"), true));
+        assert_eq!(unknown_names, ["MILLRACE_STORES_OTHER_URL"]);
+        let shown = format!("{settings:?}{}", serde_json::to_string(&settings).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let flags = Layers { file: Some(path), ..Layers::default() }.flag("--set", "stores.c.url", Some("s3://c"));
+        assert!(matches!(flags.load(), Err(ConfigError::UnknownKey { .. })));
+        for (name, url, wrong) in [("A_b", Some("s3://x"), "lower-case"), ("a", None, "stores.a.url is not set")] {
+            let store = StoreOptions { url: url.map(str::to_owned), ..StoreOptions::default() };
+            assert!(store.named_settings(name).unwrap_err().contains(wrong), "{name}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod layers;
 mod help;
 mod storage;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub disk: DiskSettings,
     /// The object store that tables and exports lie in.
     pub store: StoreOptions,
+    /// Further stores, by name, that imports may read.
+    pub stores: BTreeMap<String, StoreOptions>,
     /// Where backups go.
     pub backup: BackupOptions,
     /// The log of records.
@@ -113,6 +116,7 @@ impl Default for Settings {
             audit: AuditSettings::default(),
             disk: DiskSettings::default(),
             store: StoreOptions::default(),
+            stores: BTreeMap::new(),
             backup: BackupOptions::default(),
             log: LogOptions::default(),
             encryption: EncryptionSettings::default(),

@@ -10,7 +10,7 @@ use millrace_storage::log::ProducerLimits;
 use millrace_storage::log::rocks::LogSettings;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Settings of `[store]`.
+/// Settings of `[store]`, and of each `[stores.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreOptions {
@@ -38,6 +38,9 @@ pub struct StoreOptions {
     pub customer_key: Option<Secret>,
 }
 
+/// The longest name of a store.
+const NAME_BYTES_MAX: usize = 64;
+
 fn hide<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_none()
 }
@@ -58,6 +61,20 @@ impl StoreOptions {
             bucket_key: self.bucket_key,
             customer_key: self.customer_key.clone(),
         }
+    }
+
+    /// What the store `[stores.NAME]` is opened with. Else what is wrong with it.
+    pub fn named_settings(&self, name: &str) -> Result<StoreSettings, String> {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_name) {
+            return Err(format!(
+                "stores.{name}: a store's name has 1 to {NAME_BYTES_MAX} lower-case letters, digits and '-'"
+            ));
+        }
+        if self.url.is_none() {
+            return Err(format!("stores.{name}.url is not set: it says what of the store may be read"));
+        }
+        Ok(self.settings(Path::new("")))
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Replayed {
     pub rows: u64,
     /// What was set aside once more.
     pub set_aside: u64,
-    /// What a transform dropped.
+    /// What a transform dropped, and header rows that the input skips.
     pub dropped: u64,
     /// The delivery after it.
     pub delivery: Described,

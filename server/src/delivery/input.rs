@@ -34,6 +34,25 @@ pub struct CsvSpec {
     pub quote: Option<Option<char>>,
     /// A field that stands for null, without quotes; one of nothing where it is left out.
     pub null: Option<String>,
+    /// What becomes of a row of the columns' names.
+    pub header: CsvHeader,
+}
+
+/// What becomes of a row of CSV that has the columns' names as its fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CsvHeader {
+    /// It is a row as every other.
+    #[default]
+    None,
+    /// It is dropped, and counted as that.
+    Skip,
+}
+
+impl CsvHeader {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -48,16 +67,21 @@ struct Table {
     quote: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     null: Option<String>,
+    #[serde(default, skip_serializing_if = "CsvHeader::is_none")]
+    header: CsvHeader,
 }
 
 impl Table {
     fn build(self) -> Result<InputSpec, String> {
-        let is_plain =
-            self.columns.is_empty() && self.delimiter.is_none() && self.quote.is_none() && self.null.is_none();
+        let is_plain = self.columns.is_empty()
+            && self.delimiter.is_none()
+            && self.quote.is_none()
+            && self.null.is_none()
+            && self.header.is_none();
         match self.format.as_str() {
             "csv" => self.build_csv().map(InputSpec::Csv),
             "json" | "lines" | "raw" if !is_plain => {
-                Err(format!("input {} takes no columns, delimiter, quote or null", self.format))
+                Err(format!("input {} takes no columns, delimiter, quote, null or header", self.format))
             }
             "json" => Ok(InputSpec::Json),
             "lines" => Ok(InputSpec::Lines),
@@ -85,6 +109,7 @@ impl Table {
             delimiter: delimiter.filter(|delimiter| *delimiter != ','),
             quote: quote.filter(|quote| *quote != Some('"')),
             null: self.null.filter(|null| !null.is_empty()),
+            header: self.header,
         })
     }
 }
@@ -111,6 +136,7 @@ impl Serialize for InputSpec {
                     delimiter: csv.delimiter.map(String::from),
                     quote,
                     null: csv.null.clone(),
+                    header: csv.header,
                 };
                 table.serialize(serializer)
             }
@@ -144,7 +170,8 @@ impl InputSpec {
                 let format = CsvFormat::new(csv.columns.clone())?;
                 let quote = csv.quote.unwrap_or(Some('"'));
                 let format = format.with_marks(csv.delimiter.unwrap_or(','), quote)?;
-                Input::Csv(format.with_null(csv.null.as_deref().unwrap_or_default())?)
+                let format = format.with_null(csv.null.as_deref().unwrap_or_default())?;
+                Input::Csv(format.with_header_skipped(csv.header == CsvHeader::Skip))
             }
         })
     }
@@ -216,17 +243,25 @@ mod tests {
             ("input = { format = \"json\" }", None),
             ("input = \"lines\"", Some("\"lines\"")),
             ("input = \"csv\"", Some("\"csv\"")),
-            ("input = { format = \"csv\", delimiter = \",\", quote = '\"', null = \"\" }", Some("\"csv\"")),
+            (
+                "input = { format = \"csv\", delimiter = \",\", quote = '\"', null = \"\", header = \"none\" }",
+                Some("\"csv\""),
+            ),
         ] {
             let text = delivery(written).to_toml();
             let line = text.lines().find_map(|line| line.strip_prefix("input = "));
             assert_eq!(line, kept, "{written}");
         }
-        let full =
-            "input = { format = \"csv\", columns = [\"a\"], delimiter = \"\\t\", quote = \"\", null = \"\\\\N\" }";
+        let full = "input = { format = \"csv\", columns = [\"a\"], delimiter = \"\\t\", quote = \"\", null = \"\\\\N\", \
+                    header = \"skip\" }";
         let spec = delivery(full);
-        let csv =
-            CsvSpec { columns: vec!["a".into()], delimiter: Some('\t'), quote: Some(None), null: Some("\\N".into()) };
+        let csv = CsvSpec {
+            columns: vec!["a".into()],
+            delimiter: Some('\t'),
+            quote: Some(None),
+            null: Some("\\N".into()),
+            header: CsvHeader::Skip,
+        };
         assert_eq!(spec.input, InputSpec::Csv(csv));
         assert_eq!(DeliverySpec::from_toml(&spec.to_toml()).unwrap(), spec);
     }
@@ -237,6 +272,8 @@ mod tests {
             ("input = \"xml\"", "known are csv, json, lines, raw"),
             ("input = { format = \"lines\", null = \"x\" }", "lines takes no columns"),
             ("input = { format = \"csv\", header = true }", "header"),
+            ("input = { format = \"csv\", header = \"first\" }", "skip"),
+            ("input = { format = \"lines\", header = \"skip\" }", "lines takes no columns"),
             ("input = { format = \"csv\", delimiter = \"||\" }", "\"||\" is not one character"),
             ("input = { format = \"csv\", columns = [\"a\"], delimiter = \"é\" }", "single ASCII"),
             ("input = { format = \"csv\", columns = [\"a\", \"A\"] }", "\"A\" is there twice"),

@@ -111,7 +111,10 @@ impl DeliveryMetrics {
                 "Outputs that were set aside under the error prefix.",
                 &["delivery", "cause"],
             ),
-            dropped: by_delivery("millrace_delivery_dropped_total", "Outputs that a transform dropped on purpose."),
+            dropped: by_delivery(
+                "millrace_delivery_dropped_total",
+                "Outputs that a transform dropped on purpose, and header rows that the input skips.",
+            ),
             lost: by_delivery(
                 "millrace_delivery_lost_records_total",
                 "Records that were trimmed from the log before the delivery had read them.",

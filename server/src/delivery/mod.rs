@@ -33,7 +33,7 @@ mod tests;
 
 pub use apply::{Action, Asked, Change};
 pub use describe::{Described, DescribedShard, Replayed, State};
-pub use input::{CsvSpec, InputSpec};
+pub use input::{CsvHeader, CsvSpec, InputSpec};
 pub use ledger::LedgerObject;
 pub use pipeline::{OBJECTS_MAX, PIPELINE_BYTES_MAX, Pipeline};
 pub use rebuild::{RebuildRequest, Rebuilt, parse_transforms};

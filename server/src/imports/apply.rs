@@ -9,6 +9,7 @@ use millrace_storage::meta::keys;
 use millrace_storage::meta::keys::import::{
     ImportKey, ImportPositionKey, ImportPositionValue, ImportState, ImportValue, scan_objects, scan_runs,
 };
+use millrace_storage::meta::keys::import_set_aside::scan_set_aside;
 use millrace_storage::meta::keys::stream::StreamKey;
 use millrace_storage::time::Timestamp;
 
@@ -89,7 +90,8 @@ impl Imports {
             let before = before.map(|before| before.spec.to_toml());
             let change = Change::new("import", &spec.name, before.as_deref(), &spec.to_toml());
             if change.action != Action::Unchanged {
-                self.parts().check_source(&spec.source).map_err(|error| spec.invalid("source", error))?;
+                let field = if spec.store.is_some() { "store" } else { "source" };
+                self.parts().check_source(spec).map_err(|error| spec.invalid(field, error))?;
             }
             specs.push((spec.clone(), change));
         }
@@ -177,16 +179,15 @@ impl Imports {
         Ok(())
     }
 
-    /// The writes that remove runs and objects of an import.
+    /// The writes that remove runs and objects of an import, and what tells of rows that it set aside.
     async fn forgetting(&self, name: &str) -> Result<Vec<millrace_storage::meta::Write>> {
         let meta = &*self.parts().meta;
         let objects = scan_objects(meta, name).await?;
         let runs = scan_runs(meta, name).await?;
-        Ok(objects
-            .iter()
-            .map(|(key, _)| keys::delete(key))
-            .chain(runs.iter().map(|(key, _)| keys::delete(key)))
-            .collect())
+        let asides = scan_set_aside(meta, name).await?;
+        let objects = objects.iter().map(|(key, _)| keys::delete(key));
+        let runs = runs.iter().map(|(key, _)| keys::delete(key));
+        Ok(objects.chain(runs).chain(asides.iter().map(|(key, _)| keys::delete(key))).collect())
     }
 
     /// Removes an import after the chunk in flight; what it put stays. Should one of the same name be declared later over the

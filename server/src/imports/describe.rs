@@ -107,6 +107,8 @@ pub const fn trigger_word(trigger: ImportTrigger) -> &'static str {
         ImportTrigger::Manual => "manual",
         ImportTrigger::Schedule => "schedule",
         ImportTrigger::Arrival => "arrival",
+        ImportTrigger::Replay => "replay",
+        ImportTrigger::ReplayAsIs => "replay as is",
     }
 }
 

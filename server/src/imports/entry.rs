@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_storage::lake::import::Pattern;
+use millrace_storage::lake::import::{Again, Pattern};
 use millrace_storage::meta::keys::import::{ImportPositionValue, ImportRunValue};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ pub(super) struct Wanted {
     pub(super) requests: u64,
     /// Up to which request failed objects are to be tried again.
     pub(super) retry_failed: u64,
+    /// How often it was asked for that what was set aside is taken up again, and how the last time.
+    pub(super) replays: (u64, Again),
 }
 
 /// What a worker says of itself.
@@ -58,6 +60,8 @@ pub(super) struct Progress {
     pub(super) last_run: Option<ImportRunValue>,
     /// The last request that a run was made for, which ended.
     pub(super) answered: u64,
+    /// The last request to take up what was set aside that was carried out, and what its run did.
+    pub(super) replayed: (u64, Option<ImportRunValue>),
     /// The worker ended.
     pub(super) ended: bool,
 }
@@ -81,7 +85,8 @@ impl Entry {
         stop: CancellationToken,
     ) -> Self {
         let name = declared.spec.name.clone();
-        let wanted = Wanted { running, declared: Arc::new(declared), requests: 0, retry_failed: 0 };
+        let (declared, replays) = (Arc::new(declared), (0, Again::ByFormat));
+        let wanted = Wanted { running, declared, requests: 0, retry_failed: 0, replays };
         let (wanted, receiver) = watch::channel(wanted);
         let before = Progress { position: ledger.position().clone(), paused: !running, ..Progress::default() };
         let (sender, progress) = watch::channel(before);

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use millrace_storage::lake::import::{Mark, ReadOptions, SourceObject};
+use millrace_storage::lake::import::{Again, Mark, ReadOptions, SourceObject};
 use millrace_storage::meta::keys::import::{
     ImportCounts, ImportCurrent, ImportObjectKey, ImportObjectState, ImportObjectValue, ImportPositionKey,
     ImportPositionValue, ImportRunKey, ImportRunValue, ImportTrigger, scan_objects, scan_runs,
 };
+use millrace_storage::meta::keys::import_set_aside::{ImportSetAsideKey, ImportSetAsideValue, scan_set_aside};
 use millrace_storage::meta::keys::{self, Stored};
 use millrace_storage::meta::{MetaStore, Write};
 use millrace_storage::time::Timestamp;
@@ -34,6 +35,15 @@ pub(super) struct Added {
     pub(super) records: u64,
     pub(super) bytes: u64,
     pub(super) set_aside: u64,
+    /// Rows that had been set aside before.
+    pub(super) replayed: u64,
+}
+
+/// Rows that were set aside together.
+#[derive(Debug, Clone)]
+pub(super) struct Aside {
+    pub(super) key: ImportSetAsideKey,
+    pub(super) value: ImportSetAsideValue,
 }
 
 /// The objects that an import knows, by URL and version.
@@ -59,6 +69,17 @@ impl Ledger {
     pub(super) async fn known(&self) -> Result<Known> {
         let objects = scan_objects(&*self.meta, &self.import).await?;
         Ok(objects.into_iter().map(|(key, stored)| ((key.url, key.version), stored.value)).collect())
+    }
+
+    pub(super) async fn known_one(&self, key: &ImportObjectKey) -> Result<Option<ImportObjectValue>> {
+        Ok(keys::get(&*self.meta, key).await?.map(|stored| stored.value))
+    }
+
+    /// What was set aside and not taken up again, oldest first.
+    pub(super) async fn open_asides(&self) -> Result<Vec<Aside>> {
+        let asides = scan_set_aside(&*self.meta, &self.import).await?.into_iter();
+        let open = asides.filter(|(_, stored)| stored.value.replayed_run == 0);
+        Ok(open.map(|(key, stored)| Aside { key, value: stored.value }).collect())
     }
 
     /// Notes up to when the schedule was kept.
@@ -92,11 +113,14 @@ impl Ledger {
         let Some(run) = next.run.take() else { return Ok(()) };
         let ended_at_ms = Timestamp::now().as_millis();
         let run = ImportRunValue { ended_at_ms, counts: Some(counts), error, ..run };
-        let totals = next.totals.get_or_insert_default();
-        totals.seen += counts.seen;
-        totals.skipped += counts.skipped;
-        totals.imported += counts.imported;
-        totals.failed += counts.failed;
+        // What holds rows that were set aside is no object of the source.
+        if again_of(run.trigger()).is_none() {
+            let totals = next.totals.get_or_insert_default();
+            totals.seen += counts.seen;
+            totals.skipped += counts.skipped;
+            totals.imported += counts.imported;
+            totals.failed += counts.failed;
+        }
         let key = ImportRunKey { import: self.import.clone(), number: run.number };
         let mut writes = vec![keys::put(&key, &run)];
         let before = scan_runs(&*self.meta, &self.import).await?;
@@ -128,13 +152,26 @@ impl Ledger {
         self.commit(next, vec![keys::put(key, value)]).await
     }
 
-    /// Moves the current object behind a chunk.
+    /// Moves the current object behind a chunk, whose bad rows were set aside in an object with this URL.
     pub(super) async fn advance(
         &mut self,
         key: &ImportObjectKey,
         value: &ImportObjectValue,
         added: Added,
+        aside: Option<&str>,
     ) -> Result<()> {
+        let mut writes = vec![keys::put(key, value)];
+        if let Some(url) = aside {
+            let number = self.position.value.next_sequence;
+            let aside = ImportSetAsideValue {
+                url: url.to_owned(),
+                rows: added.set_aside,
+                run: self.run_number(),
+                at_ms: Timestamp::now().as_millis(),
+                replayed_run: 0,
+            };
+            writes.push(keys::put(&ImportSetAsideKey { import: self.import.clone(), number }, &aside));
+        }
         let mut next = self.position.value.clone();
         next.next_sequence += 1;
         next.moved_at_ms = Timestamp::now().as_millis();
@@ -144,24 +181,45 @@ impl Ledger {
             counts.records += added.records;
             counts.bytes += added.bytes;
             counts.set_aside += added.set_aside;
+            counts.replayed += added.replayed;
         }
-        self.commit(next, vec![keys::put(key, value)]).await
+        self.commit(next, writes).await
     }
 
-    /// Is done with the current object, for now or for good; its sequence is not used again.
-    pub(super) async fn leave(&mut self, key: &ImportObjectKey, value: &ImportObjectValue) -> Result<()> {
+    /// Is done with the current object, for now or for good; its sequence is not used again. Where it holds what was set
+    /// aside, and all of that was taken up, it is known by that alone.
+    pub(super) async fn leave(
+        &mut self,
+        key: &ImportObjectKey,
+        value: &ImportObjectValue,
+        aside: Option<&Aside>,
+    ) -> Result<()> {
+        let writes = match aside {
+            Some(aside) if value.state() == ImportObjectState::Imported => {
+                let replayed = ImportSetAsideValue { replayed_run: self.run_number(), ..aside.value.clone() };
+                vec![keys::put(&aside.key, &replayed), keys::delete(key)]
+            }
+            _ => vec![keys::put(key, value)],
+        };
         let mut next = self.position.value.clone();
         next.current = None;
         next.next_sequence += 1;
         next.moved_at_ms = Timestamp::now().as_millis();
-        if let Some(counts) = next.run.as_mut().and_then(|run| run.counts.as_mut()) {
+        // Another run may have to end what a replay began: what holds set-aside rows is no object of its source.
+        let counted = next.run.as_mut().filter(|run| aside.is_none() || again_of(run.trigger()).is_some());
+        if let Some(counts) = counted.and_then(|run| run.counts.as_mut()) {
             match value.state() {
                 ImportObjectState::Imported => counts.imported += 1,
                 ImportObjectState::Failed | ImportObjectState::Changed => counts.failed += 1,
                 ImportObjectState::Open => {}
             }
         }
-        self.commit(next, vec![keys::put(key, value)]).await
+        self.commit(next, writes).await
+    }
+
+    /// The number of the run under way; zero where there is none.
+    fn run_number(&self) -> u64 {
+        self.position.value.run.as_ref().map_or(0, |run| run.number)
     }
 
     /// Stores a position together with `writes`. After an error the same call may be made again.
@@ -179,6 +237,15 @@ impl Ledger {
         }
         self.position = next;
         Ok(())
+    }
+}
+
+/// How a run of this trigger takes up what was set aside, where it does.
+pub(super) const fn again_of(trigger: ImportTrigger) -> Option<Again> {
+    match trigger {
+        ImportTrigger::Replay => Some(Again::ByFormat),
+        ImportTrigger::ReplayAsIs => Some(Again::AsIs),
+        ImportTrigger::Manual | ImportTrigger::Schedule | ImportTrigger::Arrival => None,
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) struct ImportMetrics {
     records: IntCounterVec,
     bytes: IntCounterVec,
     set_aside: IntCounterVec,
+    replayed: IntCounterVec,
     known: IntCounterVec,
     waits: IntCounterVec,
     retries: IntCounterVec,
@@ -25,6 +26,7 @@ pub(super) struct WorkerMetrics {
     pub(super) state: IntGauge,
     pub(super) records: IntCounter,
     pub(super) bytes: IntCounter,
+    pub(super) replayed: IntCounter,
     /// Records that were in the stream already when a chunk was put again.
     pub(super) known: IntCounter,
     pub(super) waits: IntCounter,
@@ -57,6 +59,10 @@ impl ImportMetrics {
                 "Rows that could not become records, by cause.",
                 &["import", "cause"],
             ),
+            replayed: counters(
+                "millrace_import_replayed_total",
+                "Rows that had been set aside and were taken up again: each is a record, or set aside once more.",
+            ),
             known: counters(
                 "millrace_import_known_records_total",
                 "Records that were in the stream already when they were put again, after a crash or a failure.",
@@ -72,6 +78,7 @@ impl ImportMetrics {
             state: self.state.with_label_values(labels),
             records: self.records.with_label_values(labels),
             bytes: self.bytes.with_label_values(labels),
+            replayed: self.replayed.with_label_values(labels),
             known: self.known.with_label_values(labels),
             waits: self.waits.with_label_values(labels),
             retries: self.retries.with_label_values(labels),
@@ -87,7 +94,7 @@ impl ImportMetrics {
         let labels = &[import];
         // A series that was never there needs no removal.
         let _ = self.state.remove_label_values(labels);
-        for counters in [&self.records, &self.bytes, &self.known, &self.waits, &self.retries] {
+        for counters in [&self.records, &self.bytes, &self.replayed, &self.known, &self.waits, &self.retries] {
             let _ = counters.remove_label_values(labels);
         }
         let by = |counters: &IntCounterVec, words: &[&str]| {

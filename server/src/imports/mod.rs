@@ -10,6 +10,7 @@
 
 mod settings;
 mod spec;
+mod source;
 mod schedule;
 mod pace;
 mod ledger;
@@ -17,19 +18,20 @@ mod metrics;
 mod entry;
 mod apply;
 mod describe;
+mod set_aside;
 mod worker;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use apply::Application;
 pub use describe::{DescribedImport, ImportObject, ImportRun, RunState, state_word, trigger_word};
+pub use set_aside::ImportSetAside;
 pub use settings::ImportSettings;
 pub use spec::{ArrivalSpec, CsvSpec, ImportSpec, OnBadRow};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millrace_storage::lake::import::Source;
 use millrace_storage::lake::store::{Store, StoreSettings};
 use millrace_storage::meta::keys::import::{ImportKey, ImportState};
 use millrace_storage::meta::{MetaStore, keys};
@@ -40,13 +42,16 @@ use tokio_util::sync::CancellationToken;
 use self::entry::{Declared, Entry};
 use self::ledger::Ledger;
 use self::metrics::ImportMetrics;
-use crate::auth::{Action, Auth, AuthMode, Payer, Resource};
+use crate::auth::{Action, Auth, Payer, Resource};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::streams::Streams;
 
 /// The folder of the tables' store below which bad rows are set aside, by import.
 pub(crate) const BAD_ROWS_FOLDER: &str = "errors/imports";
+
+/// Further stores that imports may read, by the names that the settings give them. What is below one's URL may be read.
+pub type NamedStores = BTreeMap<String, StoreSettings>;
 
 /// All imports of the process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,6 +77,8 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     /// How stores are reached.
     pub(crate) store_settings: StoreSettings,
+    /// How those are reached that the settings name.
+    pub(crate) named_stores: NamedStores,
     pub(crate) auth: Auth,
     pub(crate) settings: ImportSettings,
     pub(crate) turns: Arc<Semaphore>,
@@ -79,38 +86,6 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Opens a source, where the settings let it be read now.
-    pub(crate) async fn open_source(&self, url: &str) -> Result<Source> {
-        self.check_source(url)?;
-        if is_below(url, &self.store.root_url()) {
-            let store = Store::from_object_store(url, self.store.object_store()).map_err(worker::of_lake)?;
-            return Ok(Source::of(store));
-        }
-        let settings = StoreSettings { url: url.to_owned(), ..self.store_settings.clone() };
-        let opened = tokio::task::spawn_blocking(move || Source::open(&settings)).await;
-        opened.map_err(|error| Error::new(Kind::Internal, error))?.map_err(worker::of_lake)
-    }
-
-    /// Whether the settings let a source be read.
-    pub(crate) fn check_source(&self, url: &str) -> Result<()> {
-        let own = self.store.root_url();
-        let allowed: Vec<&str> = match &self.settings.sources {
-            Some(sources) => sources.split(',').map(|source| source.trim().trim_end_matches('/')).collect(),
-            None if self.auth.mode() == AuthMode::Off => vec![&own],
-            None => Vec::new(),
-        };
-        if allowed.iter().any(|allowed| !allowed.is_empty() && is_below(url, allowed)) {
-            return Ok(());
-        }
-        let allowed = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
-        Err(Error::new(
-            Kind::FailedPrecondition,
-            format_args!(
-                "{url} may not be read: the setting import.sources lets imports read {allowed}, and what is below it"
-            ),
-        ))
-    }
-
     /// Who pays for what an import puts, where it may put now; nobody where auth was off when it was declared.
     pub(crate) fn payer(&self, owner: &str, stream: &str) -> Result<Option<Arc<Payer>>> {
         if owner.is_empty() {
@@ -122,25 +97,22 @@ impl Parts {
     }
 }
 
-fn is_below(url: &str, folder: &str) -> bool {
-    url.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 impl Imports {
     /// Opens all imports that the meta store knows and starts their workers. It must come before anybody puts. Needs no object
-    /// store.
+    /// store; sources are reached as `store_settings` says, or the store that an import names.
     pub async fn open(
         streams: Streams,
         meta: Arc<dyn MetaStore>,
         store: Store,
-        store_settings: StoreSettings,
+        (store_settings, named_stores): (StoreSettings, NamedStores),
         auth: Auth,
         settings: ImportSettings,
         metrics: &Metrics,
     ) -> Result<Self> {
         let turns = Arc::new(Semaphore::new(settings.concurrent_max.max(1)));
         let metrics = ImportMetrics::new(metrics);
-        let parts = Arc::new(Parts { streams, meta, store, store_settings, auth, settings, turns, metrics });
+        let parts =
+            Arc::new(Parts { streams, meta, store, store_settings, named_stores, auth, settings, turns, metrics });
         let stop = CancellationToken::new();
         let inner = Inner { parts, entries: RwLock::default(), changes: tokio::sync::Mutex::default(), stop };
         let imports = Self { inner: Arc::new(inner) };
@@ -167,9 +139,8 @@ impl Imports {
     /// [`Kind::NotFound`]; [`Kind::FailedPrecondition`] where the import is paused.
     pub async fn run(&self, name: &str, retry_failed: bool, wait: bool) -> Result<DescribedImport> {
         let entry = self.entry(name)?;
-        let paused = || Error::new(Kind::FailedPrecondition, format_args!("import {name} is paused; resume it first"));
         if !entry.wanted.borrow().running {
-            return Err(paused());
+            return Err(paused(name));
         }
         let mut request = 0;
         entry.wanted.send_modify(|wanted| {
@@ -184,7 +155,7 @@ impl Imports {
             tokio::select! {
                 biased;
                 done = progress.wait_for(|progress| progress.answered >= request) => drop(done.map_err(|_| closing(name))?),
-                _ = wanted.wait_for(|wanted| !wanted.running) => return Err(paused()),
+                _ = wanted.wait_for(|wanted| !wanted.running) => return Err(paused(name)),
                 () = entry.stop.cancelled() => return Err(closing(name)),
             }
         }
@@ -250,6 +221,10 @@ impl Imports {
 
 fn not_found(name: &str) -> Error {
     Error::not_found(format_args!("no import is named {name}")).about("import", name)
+}
+
+fn paused(name: &str) -> Error {
+    Error::new(Kind::FailedPrecondition, format_args!("import {name} is paused; resume it first"))
 }
 
 fn closing(name: &str) -> Error {

@@ -30,8 +30,13 @@ pub struct ImportSpec {
     pub name: String,
     /// The stream that it puts into.
     pub stream: String,
-    /// The folder, as `file:///absolute/folder` or `s3://bucket/prefix`; it must lie below one of the setting `import.sources`.
+    /// The folder, as `file:///absolute/folder` or `s3://bucket/prefix`; it must lie below one of the setting `import.sources`,
+    /// or where a store is named below that store's URL.
     pub source: String,
+    /// The store that the folder is in: a `[stores.NAME]` of the server's settings, which have its credentials. Left out, it is
+    /// reached as the tables' store is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
     /// Which of its objects, by their names below the folder: `?`, `*` within a folder, `**` over folders, `[…]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
@@ -295,6 +300,7 @@ mod tests {
     fn a_normalised_import_comes_back_from_its_text() {
         for lines in [
             "source = \"file:///data/in/\"",
+            "source = \"s3://b/x\"\nstore = \"partner\"",
             "source = \"s3://b\"\nformat = \"csv\"\n[import.csv]\ndelimiter = \";\"\nvalues = \"infer\"",
             "source = \"s3://b/x\"\nformat = \"parquet\"\nschedule = \"0 3 * * *\"\ntime_zone = \"Europe/Berlin\"\npaused = true",
             "source = \"s3://b/x\"\nformat = \"source_backup\"\non_arrival = { poll_interval = \"1s\" }\nmin_age = \"1h\"\n\

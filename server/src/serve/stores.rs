@@ -106,7 +106,10 @@ impl Stores {
         auth: &Auth,
         metrics: &Metrics,
     ) -> Result<Imports> {
-        let (store, reached) = (self.store.clone(), settings.store.settings(data_dir));
+        let named = settings.stores.iter();
+        let named = named.map(|(name, store)| store.named_settings(name).map(|store| (name.clone(), store)));
+        let named = named.collect::<Result<_, String>>().map_err(Error::invalid)?;
+        let (store, reached) = (self.store.clone(), (settings.store.settings(data_dir), named));
         let (streams, auth) = (streams.clone(), auth.clone());
         Imports::open(streams, self.meta(), store, reached, auth, settings.import.clone(), metrics).await
     }

@@ -152,6 +152,14 @@ def iceberg(firehose):
     told = described["Destinations"][0]["IcebergDestinationDescription"]
     assert told["DestinationTableConfigurationList"][0]["DestinationTableName"] == "ice"
     assert told["S3DestinationDescription"]["BucketARN"] == "arn:aws:s3:::flights"
+    spec = {"Identity": [{"SourceName": "carrier"}]}
+    configuration["TableCreationConfiguration"] = {"Enabled": True}
+    configuration["DestinationTableConfigurationList"] = [
+        {"DestinationDatabaseName": "default", "DestinationTableName": "ice_by_carrier", "PartitionSpec": spec}
+    ]
+    described = create(firehose, "ice-parted", IcebergDestinationConfiguration=configuration)
+    told = described["Destinations"][0]["IcebergDestinationDescription"]
+    assert told["DestinationTableConfigurationList"][0]["PartitionSpec"] == spec
 
 
 def partitions(firehose, lake, lines):

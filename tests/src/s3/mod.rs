@@ -53,9 +53,18 @@ impl S3Server {
     /// When the folder or the port cannot be had.
     #[must_use]
     pub fn start(folder: &Path) -> Self {
+        Self::start_with_key(folder, ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+    }
+
+    /// The same server, which knows this access key alone.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_with_key(folder: &Path, access_key_id: &str, secret_access_key: &str) -> Self {
         std::fs::create_dir_all(folder.join(BUCKET)).expect("the bucket's folder can be made");
         let mut service = S3ServiceBuilder::new(FileSystem::new(folder).expect("the folder can be served"));
-        service.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
+        service.set_auth(SimpleAuth::from_single(access_key_id, secret_access_key));
         let service = service.build();
         let faults = Arc::new(Faults::default());
         let runtime = Runtime::new().expect("threads can be started");

@@ -195,3 +195,38 @@ async fn an_input_that_its_table_cannot_take_is_refused_before_anything_changes(
         assert!(process.streams.get(&"s".parse().unwrap()).is_err(), "the stream was made");
     }
 }
+
+/// Producers cut files into records: the header stands before the rows, alone, or in the midst.
+#[tokio::test]
+async fn header_rows_are_dropped_and_counted_where_the_input_skips_them() {
+    let site = Site::memory();
+    let process = site.start().await;
+    process.deliveries.apply(&csv("input = \"csv\""), false).await.unwrap();
+    let header = "\u{FEFF}id,at,\"Name\"\r\n";
+    let put = async |ids: Range<i64>| {
+        let rows: Vec<String> = ids.map(row).collect();
+        let records =
+            vec![header.to_owned() + &rows[0], header.to_owned(), [&rows[1], "id,at,name", &rows[2]].join("\n")];
+        process.append(0, records).await;
+    };
+    put(0..3).await;
+    process.deliveries.flush("d").await.unwrap();
+    process.check_exactly_once(&site, vec![0, 1, 2], 3).await;
+
+    let skipping = csv("input = { format = \"csv\", header = \"skip\" }");
+    process.deliveries.apply(&skipping, false).await.unwrap();
+    put(3..6).await;
+    let totals = process.deliveries.flush("d").await.unwrap().totals;
+    assert_eq!((totals.rows, totals.set_aside, totals.dropped, totals.outputs), (6, 3, 3, 12));
+    assert_eq!(process.table_ids(&site).await, [0, 1, 2, 3, 4, 5]);
+    // What was set aside before is no data either.
+    let done = process.deliveries.replay("d").await.unwrap();
+    assert_eq!((done.replayed, done.rows, done.set_aside, done.dropped), (3, 0, 0, 3));
+    assert_eq!(process.deliveries.verify("d").await.unwrap().faults, Vec::<String>::new());
+
+    let request = RebuildRequest { table: "t".to_owned(), delivery: None, from: None, to: None, transforms: None };
+    let totals = process.deliveries.rebuild(request).await.unwrap().totals;
+    assert_eq!((totals.rows, totals.set_aside, totals.dropped), (6, 0, 6));
+    assert_eq!(process.table_ids(&site).await, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(process.deliveries.verify("d").await.unwrap().faults, Vec::<String>::new());
+}

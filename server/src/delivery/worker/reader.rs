@@ -406,6 +406,10 @@ impl Transformed {
 
     fn row(&mut self, mut row: Row, told: &PartitionKeys, keys: &mut Keys<'_>) {
         self.totals.outputs += 1;
+        if keys.input().skips(&row.data) {
+            self.totals.dropped += 1;
+            return;
+        }
         match keys.of(&row.data, told) {
             Ok(keys) => {
                 row.keys = keys;

@@ -3,4 +3,5 @@
 mod site;
 mod once;
 mod rows;
+mod replay;
 mod due;

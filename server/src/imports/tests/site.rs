@@ -19,7 +19,7 @@ use millrace_storage::time::Clock;
 use crate::auth::{Auth, AuthOptions};
 use crate::delivery::{Change, Deliveries, DeliverySettings};
 use crate::error::Result;
-use crate::imports::{Application, ImportSettings, Imports};
+use crate::imports::{Application, ImportSettings, Imports, NamedStores};
 use crate::metrics::Metrics;
 use crate::streams::{StreamName, StreamOptions, StreamSettings, Streams};
 
@@ -84,7 +84,7 @@ impl Site {
         let masters = MasterKeys::default();
         let auth =
             Auth::open(Arc::clone(meta), masters, AuthOptions::default(), Clock::system(), &metrics).await.unwrap();
-        let reached = StoreSettings::of_url("memory:///lake");
+        let reached = (StoreSettings::of_url("memory:///lake"), NamedStores::new());
         let imports =
             Imports::open(streams.clone(), Arc::clone(meta), store.clone(), reached, auth, settings, &metrics);
         let imports = imports.await.unwrap();

@@ -7,6 +7,7 @@ mod retry;
 mod run;
 mod object;
 mod put;
+mod replay;
 
 pub(super) use run::of_lake;
 
@@ -14,6 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_storage::lake::import::Again;
 use millrace_storage::log::{ProducerSequence, ShardId};
 use millrace_storage::meta::keys::import::ImportTrigger;
 use millrace_storage::time::Timestamp;
@@ -59,6 +61,8 @@ pub(super) struct Worker {
     pace: Pace,
     /// The last request that a run was begun for.
     taken: u64,
+    /// The last request to take up what was set aside that a run was begun for.
+    replays_taken: u64,
     /// The schedule that times are kept by.
     schedule: Option<(Option<String>, Option<String>)>,
     poll_at: Instant,
@@ -96,6 +100,7 @@ impl Worker {
             metrics,
             pace: Pace::default(),
             taken: 0,
+            replays_taken: 0,
             schedule: None,
             poll_at: Instant::now(),
             former,
@@ -178,6 +183,11 @@ impl Worker {
         }
         if wanted.requests > self.taken {
             return Ok(Some(ImportTrigger::Manual));
+        }
+        match wanted.replays {
+            (number, _) if number <= self.replays_taken => {}
+            (_, Again::ByFormat) => return Ok(Some(ImportTrigger::Replay)),
+            (_, Again::AsIs) => return Ok(Some(ImportTrigger::ReplayAsIs)),
         }
         let mut sleep = SLEEP_MAX;
         self.follow_schedule(wanted).await;

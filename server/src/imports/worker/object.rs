@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_storage::lake::import::{Chunk, Read, ReadError, ReadOptions, Source, SourceObject, read, write_bad_rows};
+use millrace_storage::lake::import::{
+    Again, Chunk, Read, ReadError, ReadOptions, Source, SourceObject, read, write_bad_rows,
+};
 use millrace_storage::meta::keys::import::{ImportObjectKey, ImportObjectState, ImportObjectValue};
 use tokio::time::Instant;
 
@@ -13,7 +15,7 @@ use super::{Halt, Worker};
 use crate::error::{Error, Kind};
 use crate::imports::BAD_ROWS_FOLDER;
 use crate::imports::entry::Declared;
-use crate::imports::ledger::{Added, begun, behind, ended, mark_of};
+use crate::imports::ledger::{Added, Aside, begun, behind, ended, mark_of};
 use crate::imports::spec::OnBadRow;
 use crate::streams::StreamName;
 
@@ -24,6 +26,15 @@ struct Reading<'a> {
     key: ImportObjectKey,
     value: ImportObjectValue,
     options: Arc<ReadOptions>,
+    /// Where it holds rows that were set aside.
+    aside: Option<&'a Aside>,
+}
+
+/// An object that holds rows which were set aside, and how they are taken up where none of it was yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taking<'a> {
+    pub(super) aside: &'a Aside,
+    pub(super) again: Again,
 }
 
 /// What became of a chunk.
@@ -41,9 +52,10 @@ impl Worker {
         declared: &Declared,
         object: &SourceObject,
         known: Option<ImportObjectValue>,
+        taking: Option<Taking<'_>>,
         found: &mut Found,
     ) -> Result<(), Halt> {
-        let mut reading = self.reading(declared, object, known)?;
+        let mut reading = self.reading(declared, object, known, taking)?;
         if !self.ledger.is_current(&reading.key) {
             let mut streak = self.streak();
             while let Err(error) = self.ledger.take_up(&reading.key, &reading.value).await {
@@ -76,7 +88,7 @@ impl Worker {
             }
             (found.left_open, found.last_error) = (found.left_open + 1, error.to_string());
             reading.value.error = error.to_string();
-            return self.leave(&reading.key, &reading.value).await;
+            return self.leave(&reading.key, &reading.value, reading.aside).await;
         }
     }
 
@@ -86,6 +98,7 @@ impl Worker {
         declared: &'a Declared,
         object: &'a SourceObject,
         known: Option<ImportObjectValue>,
+        taking: Option<Taking<'a>>,
     ) -> Result<Reading<'a>, Halt> {
         let key = self.ledger.key_of(object);
         let run = self.ledger.position().run.as_ref().map_or(0, |run| run.number);
@@ -99,11 +112,13 @@ impl Worker {
                 (ImportObjectValue { state, run, error: String::new(), ended_at_ms: 0, ..value }, options)
             }
             None => {
-                let options = self.options(declared)?;
+                let again = taking.map(|taking| taking.again);
+                let options = ReadOptions { again, ..self.options(declared)? };
                 (begun(object, &options, run), options)
             }
         };
-        Ok(Reading { declared, object, key, value, options: Arc::new(options) })
+        let aside = taking.map(|taking| taking.aside);
+        Ok(Reading { declared, object, key, value, options: Arc::new(options), aside })
     }
 
     /// How objects are read that are begun now.
@@ -121,6 +136,7 @@ impl Worker {
             record_bytes_max: stream.spec().record_bytes_max.min(bytes_max),
             chunk_rows: own.chunk_rows_max.clamp(1, limits.put_records_max),
             chunk_bytes: own.chunk_bytes_max.as_u64().min(bytes_max),
+            again: None,
         })
     }
 
@@ -169,7 +185,8 @@ impl Worker {
     async fn take(&mut self, reading: &mut Reading<'_>, chunk: Chunk) -> Result<Fate, Halt> {
         // What was put before a crash, by another declaration, is not given up any more.
         let is_put = self.former.as_ref().is_some_and(|former| !former.stored.is_empty());
-        if let (OnBadRow::Fail, Some(bad), false) = (reading.declared.spec.on_bad_row, chunk.bad.first(), is_put) {
+        let on_bad_row = reading.aside.map_or(reading.declared.spec.on_bad_row, |_| OnBadRow::SetAside);
+        if let (OnBadRow::Fail, Some(bad), false) = (on_bad_row, chunk.bad.first(), is_put) {
             let words = format!(
                 "row {}: {}: {}; the {} records of the rows before row {} are in the stream",
                 bad.row,
@@ -180,8 +197,11 @@ impl Worker {
             );
             return Ok(Fate::GivenUp(words));
         }
-        self.set_aside(reading, &chunk).await?;
+        let aside = self.set_aside(reading, &chunk).await?;
         let mut added = Added { set_aside: chunk.bad.len() as u64, ..Added::default() };
+        if reading.aside.is_some() {
+            added.replayed = chunk.next.rows - chunk.start.rows;
+        }
         if !chunk.records.is_empty() {
             (added.records, added.bytes) = sizes(&chunk);
             self.wait_for_cap(reading.declared, added).await?;
@@ -192,35 +212,37 @@ impl Worker {
         self.former = None;
         let value = behind(&reading.value, chunk.next, added);
         let mut streak = self.streak();
-        while let Err(error) = self.ledger.advance(&reading.key, &value, added).await {
+        while let Err(error) = self.ledger.advance(&reading.key, &value, added, aside.as_deref()).await {
             self.failed(&mut streak, "noting how far the import is", &error, Duration::ZERO).await?;
         }
         self.recovered(&mut streak);
         reading.value = value;
         self.metrics.records.inc_by(added.records);
         self.metrics.bytes.inc_by(added.bytes);
+        self.metrics.replayed.inc_by(added.replayed);
         chunk.bad.iter().for_each(|bad| self.metrics.set_aside(bad.cause.as_str()));
         self.show(|_| {});
         Ok(Fate::Stored)
     }
 
-    async fn set_aside(&self, reading: &Reading<'_>, chunk: &Chunk) -> Result<(), Halt> {
+    /// Writes what is bad in a chunk, and gives the URL of the object that has it.
+    async fn set_aside(&self, reading: &Reading<'_>, chunk: &Chunk) -> Result<Option<String>, Halt> {
         if chunk.bad.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let spec = &reading.declared.spec;
         let mut streak = self.streak();
-        loop {
+        let url = loop {
             let written =
                 write_bad_rows(&self.parts.store, BAD_ROWS_FOLDER, &spec.name, &spec.stream, reading.object, chunk)
                     .await;
             match written {
-                Ok(_) => break,
+                Ok(url) => break url,
                 Err(error) => self.failed(&mut streak, "setting rows aside", &error, Duration::ZERO).await?,
             }
-        }
+        };
         self.recovered(&mut streak);
-        Ok(())
+        Ok(Some(url))
     }
 
     async fn wait_for_cap(&mut self, declared: &Declared, added: Added) -> Result<(), Halt> {
@@ -251,16 +273,23 @@ impl Worker {
         } else {
             tracing::warn!(import, object, records, "an object {outcome}: {words}");
         }
-        self.metrics.object_ended(outcome);
+        if reading.aside.is_none() {
+            self.metrics.object_ended(outcome);
+        }
         let value = ended(&reading.value, state, words);
-        self.leave(&reading.key, &value).await
+        self.leave(&reading.key, &value, reading.aside).await
     }
 
     /// Notes that the worker is done with the current object.
-    pub(super) async fn leave(&mut self, key: &ImportObjectKey, value: &ImportObjectValue) -> Result<(), Halt> {
+    pub(super) async fn leave(
+        &mut self,
+        key: &ImportObjectKey,
+        value: &ImportObjectValue,
+        aside: Option<&Aside>,
+    ) -> Result<(), Halt> {
         self.former = None;
         let mut streak = self.streak();
-        while let Err(error) = self.ledger.leave(key, value).await {
+        while let Err(error) = self.ledger.leave(key, value, aside).await {
             self.failed(&mut streak, "noting what became of an object", &error, Duration::ZERO).await?;
         }
         self.recovered(&mut streak);

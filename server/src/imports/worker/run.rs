@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use millrace_storage::lake::import::{Source, SourceObject};
 use millrace_storage::meta::keys::import::{
-    ImportCounts, ImportObjectKey, ImportObjectState, ImportObjectValue, ImportTrigger,
+    ImportCounts, ImportObjectKey, ImportObjectState, ImportObjectValue, ImportRunValue, ImportTrigger,
 };
 use millrace_storage::time::Timestamp;
 
@@ -15,12 +15,12 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
 use crate::imports::entry::Declared;
-use crate::imports::ledger::{Known, ended};
+use crate::imports::ledger::{Known, again_of, ended};
 
 /// What a run found, beside what is stored.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    seen: u64,
+    pub(super) seen: u64,
     /// Objects that could not be read to their end, and are open still.
     pub(super) left_open: u64,
     /// Why, of the last of them.
@@ -31,12 +31,20 @@ impl Worker {
     /// Begins a run, or goes on with the open one, and carries it out.
     pub(super) async fn carry_out(&mut self, trigger: Option<ImportTrigger>) {
         let wanted = self.wanted.borrow().clone();
+        let open = self.ledger.position().run.as_ref().map(ImportRunValue::trigger);
+        let again = trigger.or(open).and_then(again_of);
         let retry_failed = wanted.retry_failed > self.taken;
-        self.taken = wanted.requests;
+        match again {
+            None => self.taken = wanted.requests,
+            // One that is gone on with is of a request to a former process.
+            Some(_) if trigger.is_some() => self.replays_taken = wanted.replays.0,
+            Some(_) => {}
+        }
         let mut found = Found::default();
-        let outcome = match self.begin(trigger).await {
-            Ok(()) => self.import(&wanted.declared, retry_failed, &mut found).await,
-            Err(halt) => Err(halt),
+        let outcome = match (self.begin(trigger).await, again) {
+            (Ok(()), None) => self.import(&wanted.declared, retry_failed, &mut found).await,
+            (Ok(()), Some(again)) => self.replay(&wanted.declared, again, &mut found).await,
+            (Err(halt), _) => Err(halt),
         };
         let error = match outcome {
             Err(Halt::Stopped) => return,
@@ -48,8 +56,13 @@ impl Worker {
             self.poll_at = self.poll_at.max(Instant::now() + self.parts.settings.retry_delay_max);
         }
         if self.end(&found, error).await.is_ok() {
-            let answered = self.taken;
-            self.show(|progress| (progress.answered, progress.failing) = (answered, None));
+            let (answered, replays_taken) = (self.taken, self.replays_taken);
+            self.show(|progress| {
+                (progress.answered, progress.failing) = (answered, None);
+                if again.is_some() {
+                    progress.replayed = (replays_taken, progress.last_run.clone());
+                }
+            });
         }
     }
 
@@ -95,17 +108,13 @@ impl Worker {
                 "a run ended: {error}"
             );
         }
-        let last = millrace_storage::meta::keys::import::ImportRunValue {
-            counts: Some(counts),
-            error,
-            ended_at_ms: Timestamp::now().as_millis(),
-            ..run
-        };
+        let last = ImportRunValue { counts: Some(counts), error, ended_at_ms: Timestamp::now().as_millis(), ..run };
         self.show(|progress| progress.last_run = Some(last));
         Ok(())
     }
 
     async fn import(&mut self, declared: &Declared, retry_failed: bool, found: &mut Found) -> Result<(), Halt> {
+        self.finish_replay(declared, found).await?;
         let source = self.open_source(declared).await?;
         let begun_at_ms = self.ledger.position().run.as_ref().map_or(0, |run| run.begun_at_ms);
         // Objects that are too young are looked at once more when they have rested; those that came later are the next run's.
@@ -160,7 +169,7 @@ impl Worker {
                 }
                 _ => {}
             }
-            self.import_object(source, declared, object, value.cloned(), found).await?;
+            self.import_object(source, declared, object, value.cloned(), None, found).await?;
         }
         Ok(young)
     }
@@ -180,7 +189,7 @@ impl Worker {
         let key = ImportObjectKey { import: self.name(), url: current.url, version: current.version };
         let value = known.get(&(key.url.clone(), key.version)).cloned().unwrap_or_default();
         let value = ended(&value, ImportObjectState::Changed, self.changed_words(&value));
-        self.leave(&key, &value).await
+        self.leave(&key, &value, None).await
     }
 
     /// What is told of an object that is not the same any more.
@@ -196,7 +205,7 @@ impl Worker {
     async fn open_source(&self, declared: &Declared) -> Result<Source, Halt> {
         let mut streak = self.streak();
         loop {
-            match self.parts.open_source(&declared.spec.source).await {
+            match self.parts.open_source(&declared.spec).await {
                 Ok(source) => return Ok(source),
                 Err(error) if streak.attempts >= u64::from(declared.spec.retries()) || !error.is_retryable() => {
                     return Err(Halt::Failed(error));
@@ -248,7 +257,7 @@ impl Worker {
     }
 
     pub(super) async fn look_for_new(&self, declared: &Declared) -> Result<bool> {
-        let source = self.parts.open_source(&declared.spec.source).await?;
+        let source = self.parts.open_source(&declared.spec).await?;
         let objects = self.listed(&source, declared).await?;
         let known = self.ledger.known().await?;
         let is_new = |object: &SourceObject| match known.get(&(object.url.clone(), object.version())) {

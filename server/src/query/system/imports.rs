@@ -45,6 +45,7 @@ struct Row {
     records: u64,
     bytes: u64,
     set_aside: u64,
+    replayed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +62,7 @@ struct RunRow {
     records: u64,
     bytes: u64,
     set_aside: u64,
+    replayed: u64,
     error: String,
 }
 
@@ -102,6 +104,7 @@ impl SystemTable for ImportRows {
             ("records", DataType::UInt64),
             ("bytes", DataType::UInt64),
             ("set_aside", DataType::UInt64),
+            ("replayed", DataType::UInt64),
         ])
     }
 
@@ -121,6 +124,7 @@ impl SystemTable for ImportRows {
             records: import.totals.records,
             bytes: import.totals.bytes,
             set_aside: import.totals.set_aside,
+            replayed: import.totals.replayed,
         };
         let rows: Vec<Row> = self.imports.list().into_iter().map(row).collect();
         batches(&self.schema(), &rows)
@@ -147,6 +151,7 @@ impl SystemTable for ImportRunRows {
             ("records", DataType::UInt64),
             ("bytes", DataType::UInt64),
             ("set_aside", DataType::UInt64),
+            ("replayed", DataType::UInt64),
             ("error", DataType::Utf8),
         ])
     }
@@ -169,6 +174,7 @@ impl SystemTable for ImportRunRows {
                 records: run.counts.records,
                 bytes: run.counts.bytes,
                 set_aside: run.counts.set_aside,
+                replayed: run.counts.replayed,
                 error: run.error,
             }));
         }

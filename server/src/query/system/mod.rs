@@ -6,6 +6,7 @@ mod streams;
 mod shards;
 mod deliveries;
 mod imports;
+mod import_failed_rows;
 mod objects;
 mod files;
 mod snapshots;
@@ -69,6 +70,7 @@ pub fn system_tables(streams: &Streams, deliveries: &Deliveries, imports: &Impor
         Arc::new(imports::ImportRows { imports: imports.clone() }),
         Arc::new(imports::ImportRunRows { imports: imports.clone() }),
         Arc::new(imports::ImportObjectRows { imports: imports.clone() }),
+        Arc::new(import_failed_rows::ImportFailedRows::new(imports)),
         Arc::new(objects::ObjectRecords::new(deliveries, objects::Records::Failed)),
         Arc::new(objects::ObjectRecords::new(deliveries, objects::Records::Backup)),
     ]

@@ -31,6 +31,13 @@ pub struct BadRowLine {
     pub error_code: String,
     /// Why, in a sentence.
     pub error_message: String,
+    /// How often it was tried to make a record of the row.
+    pub attempts_made: u32,
+    /// The partition key that the row came with, where it is a backup's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    /// Whether `raw_data` is all of the row.
+    pub is_whole: bool,
     /// The row's bytes in base64; of one that is too large the beginning.
     pub raw_data: String,
 }
@@ -60,14 +67,35 @@ pub async fn write_bad_rows(
     Ok(store.url(&path))
 }
 
+/// Reads the lines of an object that [`write_bad_rows`] wrote.
+pub async fn read_bad_rows(store: &Store, url: &str) -> Result<Vec<BadRowLine>> {
+    let bytes = store.get(&store.path_of_url(url)?).await?;
+    let lines = bytes.split(|byte| *byte == b'\n').zip(1..).filter(|(line, _)| !line.is_empty());
+    let read = |(line, number): (&[u8], u64)| {
+        serde_json::from_slice(line).map_err(|error| Error::Corrupt {
+            object: url.to_owned(),
+            store: store.root_url(),
+            reason: format!("line {number} is no row that was set aside: {error}"),
+        })
+    };
+    lines.map(read).collect()
+}
+
 fn line_of(import: &str, stream: &str, object: &SourceObject, bad: &BadRow) -> BadRowLine {
+    let (object, row, attempts) = match &bad.origin {
+        Some(origin) => (&origin.object, origin.row, origin.attempts),
+        None => (&object.url, bad.row, 0),
+    };
     BadRowLine {
         import: import.to_owned(),
         stream: stream.to_owned(),
-        object: object.url.clone(),
-        row: bad.row,
+        object: object.clone(),
+        row,
         error_code: bad.cause.as_str().to_owned(),
         error_message: bad.message.clone(),
+        attempts_made: attempts.saturating_add(1),
+        partition_key: bad.partition_key.clone(),
+        is_whole: bad.is_whole,
         raw_data: BASE64_STANDARD.encode(&bad.data),
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ring::digest;
 
 use super::bad::BAD_ROW_DATA_BYTES_MAX;
-use super::{ReadOptions, SourceObject};
+use super::{ImportFormat, ReadOptions, SourceObject};
 
 /// Where a chunk begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,8 +35,25 @@ pub struct BadRow {
     pub cause: ImportCause,
     /// Why, in a sentence.
     pub message: String,
+    /// The partition key that it came with, where it is a backup's.
+    pub partition_key: Option<String>,
     /// The row; of one that is too large the beginning.
     pub data: Bytes,
+    /// Whether that is all of it.
+    pub is_whole: bool,
+    /// Where it was set aside first, where it had been before.
+    pub origin: Option<Origin>,
+}
+
+/// The place of a row that was set aside before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The object's URL.
+    pub object: String,
+    /// The row's number in it, from 1.
+    pub row: u64,
+    /// How often it was tried.
+    pub attempts: u32,
 }
 
 /// Why a row cannot become a record.
@@ -96,10 +113,22 @@ pub(super) enum Row {
     Bad {
         cause: ImportCause,
         message: String,
+        partition_key: Option<String>,
+        data: Bytes,
+    },
+    /// One that is too large to be held: its beginning.
+    Cut {
+        message: String,
         data: Bytes,
     },
     /// Nothing: an empty line.
     Blank,
+}
+
+impl Row {
+    pub(super) const fn bad(cause: ImportCause, message: String, data: Bytes) -> Self {
+        Self::Bad { cause, message, partition_key: None, data }
+    }
 }
 
 /// Makes chunks of rows.
@@ -125,6 +154,15 @@ impl<'o> Chunker<'o> {
 
     /// Adds a row, behind which so many bytes of text lie; gives a chunk that ended before it or with it.
     pub(super) fn push(&mut self, row: Row, text_bytes: u64) -> Option<Chunk> {
+        self.push_of(row, text_bytes, None)
+    }
+
+    /// The same with a row that was set aside before.
+    pub(super) fn push_again(&mut self, row: Row, text_bytes: u64, origin: Origin) -> Option<Chunk> {
+        self.push_of(row, text_bytes, Some(origin))
+    }
+
+    fn push_of(&mut self, row: Row, text_bytes: u64, origin: Option<Origin>) -> Option<Chunk> {
         let (full, bytes) = match self.check(row) {
             Row::Blank => {
                 self.at.text_bytes = text_bytes;
@@ -137,21 +175,31 @@ impl<'o> Chunker<'o> {
                 self.chunk.records.push(ImportRecord { partition_key, data });
                 (full, bytes)
             }
-            Row::Bad { cause, message, mut data } => {
-                // A copy, so that what is left of a large row does not hold all of it.
-                if data.len() > BAD_ROW_DATA_BYTES_MAX && cause == ImportCause::TooLarge {
-                    data = Bytes::copy_from_slice(&data[..BAD_ROW_DATA_BYTES_MAX]);
-                }
-                let bytes = data.len() as u64;
-                let full = self.end_before(bytes);
-                self.chunk.bad.push(BadRow { row: self.at.rows + 1, cause, message, data });
-                (full, bytes)
+            Row::Bad { cause, message, partition_key, data } => {
+                let is_whole = cause != ImportCause::TooLarge || data.len() <= BAD_ROW_DATA_BYTES_MAX;
+                self.push_bad(BadRow { row: 0, cause, message, partition_key, data, is_whole, origin })
+            }
+            Row::Cut { message, data } => {
+                let (cause, partition_key, is_whole) = (ImportCause::TooLarge, None, false);
+                self.push_bad(BadRow { row: 0, cause, message, partition_key, data, is_whole, origin })
             }
         };
         self.bytes += bytes;
         self.at.rows += 1;
         self.at.text_bytes = text_bytes;
         full.or_else(|| (self.chunk.rows() >= self.options.chunk_rows.max(1) as usize).then(|| self.end()))
+    }
+
+    /// Adds a bad row at the place that the chunker is at.
+    fn push_bad(&mut self, mut bad: BadRow) -> (Option<Chunk>, u64) {
+        if !bad.is_whole && bad.data.len() > BAD_ROW_DATA_BYTES_MAX {
+            // A copy, so that what is left of a large row does not hold all of it.
+            bad.data = Bytes::copy_from_slice(&bad.data[..BAD_ROW_DATA_BYTES_MAX]);
+        }
+        let bytes = bad.data.len() as u64;
+        let full = self.end_before(bytes);
+        self.chunk.bad.push(BadRow { row: self.at.rows + 1, ..bad });
+        (full, bytes)
     }
 
     /// What is left.
@@ -178,16 +226,26 @@ impl<'o> Chunker<'o> {
         let chars_max = self.options.partition_key_chars_max as usize;
         if chars > chars_max {
             let message = format!("its partition key of {chars} characters is past the limit of {chars_max}");
-            return Row::Bad { cause: ImportCause::PartitionKey, message, data };
+            return Row::Bad {
+                cause: ImportCause::PartitionKey,
+                message,
+                partition_key: self.kept(partition_key),
+                data,
+            };
         }
         let bytes = (partition_key.as_ref().map_or(KEY_LEN, String::len) + data.len()) as u64;
         let bytes_max = self.options.record_bytes_max;
         if bytes > bytes_max {
             let message =
                 format!("a record of {bytes} bytes (data and partition key) is past the limit of {bytes_max}");
-            return Row::Bad { cause: ImportCause::TooLarge, message, data };
+            return Row::Bad { cause: ImportCause::TooLarge, message, partition_key: self.kept(partition_key), data };
         }
         Row::Record { partition_key, data }
+    }
+
+    /// A key that the row's bytes do not tell.
+    fn kept(&self, partition_key: Option<String>) -> Option<String> {
+        partition_key.filter(|_| self.options.format == ImportFormat::SourceBackup)
     }
 
     /// A key that spreads rows over the shards and is the same whenever the object is read.

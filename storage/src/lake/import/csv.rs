@@ -49,6 +49,27 @@ pub(super) fn read(
     Ok(true)
 }
 
+/// Reads one row alone, by the columns that are declared: what is no row of them stays as it came.
+pub(super) fn row_alone(bytes: &[u8], options: &ReadOptions) -> Row {
+    let bad = |message: String| Row::bad(ImportCause::InvalidCsv, message, Bytes::copy_from_slice(bytes));
+    if options.csv.columns.is_empty() {
+        return bad(
+            "its columns are told by its file only: declare csv.columns, or take rows up as they are".to_owned()
+        );
+    }
+    let bytes_max = usize::try_from(options.record_bytes_max).unwrap_or(usize::MAX).max(BAD_ROW_DATA_BYTES_MAX);
+    let (mut rows, mut left) = (Rows::new(options.csv.delimiter, bytes_max), bytes);
+    let Ok(Some(true)) = rows.next(&mut left) else { return bad("it is no row, or past the limits".to_owned()) };
+    let row = match row(&rows, &options.csv.columns, options) {
+        Row::Bad { message, .. } => return bad(message),
+        row => row,
+    };
+    match rows.next(&mut left) {
+        Ok(None) => row,
+        _ => bad("it is more than one row".to_owned()),
+    }
+}
+
 /// The columns' names, of the first row.
 fn names(rows: &Rows) -> io::Result<Vec<String>> {
     let invalid = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
@@ -66,7 +87,7 @@ fn names(rows: &Rows) -> io::Result<Vec<String>> {
 }
 
 fn row(rows: &Rows, columns: &[String], options: &ReadOptions) -> Row {
-    let bad = |message: String| Row::Bad { cause: ImportCause::InvalidCsv, message, data: rows.raw(options) };
+    let bad = |message: String| Row::bad(ImportCause::InvalidCsv, message, rows.raw(options));
     let count = rows.fields().count();
     if count != columns.len() {
         return bad(format!("the row has {count} fields, and there are {} columns", columns.len()));
@@ -125,7 +146,7 @@ impl Rows {
     }
 
     /// Reads the next row; `None` at the end, `false` where it is past the limit and cut.
-    fn next(&mut self, text: &mut Text) -> io::Result<Option<bool>> {
+    fn next(&mut self, text: &mut impl BufRead) -> io::Result<Option<bool>> {
         let (mut bytes, mut count, mut is_whole) = (0, 0, true);
         loop {
             let held = text.fill_buf()?;
@@ -195,6 +216,6 @@ impl Rows {
             char::from(self.delimiter)
         );
         let data = Bytes::copy_from_slice(&self.fields[..BAD_ROW_DATA_BYTES_MAX.min(self.fields.len() / 2)]);
-        Row::Bad { cause: ImportCause::TooLarge, message, data }
+        Row::Cut { message, data }
     }
 }

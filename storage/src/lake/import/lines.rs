@@ -85,7 +85,7 @@ fn skip_line(text: &mut Text) -> io::Result<()> {
 fn too_large(line: &[u8], bytes_max: u64) -> Row {
     let message = format!("a line of more than {bytes_max} bytes is past the stream's limit on a record");
     let data = Bytes::copy_from_slice(&line[..line.len().min(BAD_ROW_DATA_BYTES_MAX)]);
-    Row::Bad { cause: ImportCause::TooLarge, message, data }
+    Row::Cut { message, data }
 }
 
 fn row(options: &ReadOptions, line: &[u8]) -> Row {
@@ -99,22 +99,19 @@ fn row(options: &ReadOptions, line: &[u8]) -> Row {
     }
 }
 
-fn json(line: &[u8], field: Option<&str>) -> Row {
+pub(super) fn json(line: &[u8], field: Option<&str>) -> Row {
     // A mark of the byte order is no part of JSON, and some programs write one at a file's beginning.
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let data = Bytes::copy_from_slice(line);
     let found = text_of(line).and_then(|text| scalar(text, field).map_err(explain));
     match found {
         Ok(partition_key) => Row::Record { partition_key, data },
-        Err((_, message)) => Row::Bad { cause: ImportCause::InvalidJson, message, data },
+        Err((_, message)) => Row::bad(ImportCause::InvalidJson, message, data),
     }
 }
 
-fn backup(line: &[u8]) -> Row {
-    let bad = |message: String| {
-        let data = Bytes::copy_from_slice(line);
-        Row::Bad { cause: ImportCause::InvalidBackup, message, data }
-    };
+pub(super) fn backup(line: &[u8]) -> Row {
+    let bad = |message: String| Row::bad(ImportCause::InvalidBackup, message, Bytes::copy_from_slice(line));
     let parsed: BackupLine = match serde_json::from_slice(line) {
         Ok(parsed) => parsed,
         Err(error) => return bad(format!("not a line of a backup of source records: {error}")),

@@ -17,12 +17,13 @@ mod csv;
 mod parquet;
 mod read;
 mod bad;
+mod again;
 #[cfg(test)]
 mod tests;
 
-pub use bad::{BAD_ROW_DATA_BYTES_MAX, BadRowLine, write_bad_rows};
-pub use chunk::{BadRow, Chunk, ImportCause, ImportRecord, Mark};
+pub use bad::{BAD_ROW_DATA_BYTES_MAX, BadRowLine, read_bad_rows, write_bad_rows};
+pub use chunk::{BadRow, Chunk, ImportCause, ImportRecord, Mark, Origin};
 pub use error::ReadError;
-pub use options::{CsvOptions, CsvValues, ImportCompression, ImportFormat, ReadOptions};
+pub use options::{Again, CsvOptions, CsvValues, ImportCompression, ImportFormat, ReadOptions};
 pub use read::{Read, read};
 pub use source::{Pattern, Source, SourceObject};

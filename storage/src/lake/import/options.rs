@@ -24,6 +24,19 @@ pub struct ReadOptions {
     pub chunk_rows: u32,
     /// A chunk ends before the row that would take it past so many bytes; one row is always let in.
     pub chunk_bytes: u64,
+    /// Where the object is not what the format says, but holds rows that were set aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
+}
+
+/// How a row that was set aside is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Again {
+    /// By the format.
+    ByFormat,
+    /// Not at all: its bytes are a record.
+    AsIs,
 }
 
 /// What an object holds.

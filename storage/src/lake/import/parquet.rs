@@ -69,7 +69,7 @@ fn row(data: Bytes, options: &ReadOptions) -> Row {
                 Ok(found) => found,
                 Err(_) => {
                     let message = "the row is nested too deep for JSON".to_owned();
-                    return Row::Bad { cause: ImportCause::InvalidJson, message, data };
+                    return Row::bad(ImportCause::InvalidJson, message, data);
                 }
             }
         }

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use super::chunk::{Chunk, Chunker, Row};
 use super::ranged::Ranged;
 use super::text::Text;
-use super::{ImportCause, ImportFormat, Mark, ReadError, ReadOptions, SourceObject, bad, csv, lines, parquet};
+use super::{
+    ImportCompression, ImportFormat, Mark, ReadError, ReadOptions, SourceObject, again, bad, csv, lines, parquet,
+};
 use crate::lake::store::Store;
 
 /// What a reader gives, in order.
@@ -65,10 +67,15 @@ fn read_rows(
     chunker: &mut Chunker<'_>,
     emit: &mut dyn FnMut(Chunk) -> bool,
 ) -> Result<bool, String> {
-    if options.format == ImportFormat::Parquet {
+    if options.format == ImportFormat::Parquet && options.again.is_none() {
         return parquet::read(ranged, options, from, chunker, emit);
     }
     let words = |error: io::Error| error.to_string();
+    if let Some(again) = options.again {
+        let mut text = Text::open(ranged, ImportCompression::None).map_err(words)?;
+        let read = text.skip_to(from.text_bytes).and_then(|()| again::read(&mut text, options, again, chunker, emit));
+        return read.map_err(words);
+    }
     let mut text = Text::open(ranged, options.compression.of(&object.name)).map_err(words)?;
     let read = match options.format {
         ImportFormat::Csv => csv::read(&mut text, options, from, chunker, emit),
@@ -97,7 +104,7 @@ fn whole(
         Row::Blank
     } else if data.len() as u64 >= limit {
         let message = format!("an object of more than {} bytes is past the stream's limit on a record", limit - 1);
-        Row::Bad { cause: ImportCause::TooLarge, message, data }
+        Row::Cut { message, data }
     } else {
         Row::Record { partition_key: None, data }
     };

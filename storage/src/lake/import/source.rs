@@ -2,8 +2,8 @@
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectMeta;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 use ring::digest;
 
 use crate::lake::store::{Store, StoreSettings};
@@ -93,6 +93,19 @@ impl Source {
                 std::future::ready(Ok(pattern.matches(&object.name).then_some(object)))
             })
             .boxed()
+    }
+
+    /// The object of a URL, of which it is known that it is never written over by other bytes: its version tells no more than
+    /// its size. `None` where it is not there.
+    pub async fn find_unchanging(&self, url: &str) -> Result<Option<SourceObject>> {
+        let path = self.store.path_of_url(url)?;
+        let object =
+            |meta| SourceObject { on_disk: true, written_at_ns: 0, ..self.object(meta, &self.store.path(""), true) };
+        match self.store.object_store().head(&path).await {
+            Ok(meta) => Ok(Some(object(meta))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.store.error(&path, &error)),
+        }
     }
 
     fn object(&self, meta: ObjectMeta, root: &Path, on_disk: bool) -> SourceObject {

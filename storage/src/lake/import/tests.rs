@@ -23,6 +23,7 @@ fn options(format: ImportFormat) -> ReadOptions {
         record_bytes_max: 1 << 20,
         chunk_rows: 3,
         chunk_bytes: 1 << 20,
+        again: None,
     }
 }
 

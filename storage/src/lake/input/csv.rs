@@ -24,6 +24,7 @@ pub struct CsvFormat {
     delimiter: u8,
     quote: Option<u8>,
     null: String,
+    skips_header: bool,
 }
 
 impl CsvFormat {
@@ -39,7 +40,7 @@ impl CsvFormat {
                 return Err(Error::Invalid(format!("the csv column {name:?} is there twice; case does not count")));
             }
         }
-        Ok(Self { columns, delimiter: b',', quote: Some(b'"'), null: String::new() })
+        Ok(Self { columns, delimiter: b',', quote: Some(b'"'), null: String::new(), skips_header: false })
     }
 
     /// With another character between fields, and other quotes; `None` where a quote is a character as every other.
@@ -66,10 +67,45 @@ impl CsvFormat {
         Ok(self)
     }
 
+    /// Whether a row of the columns' names is no row of data.
+    #[must_use]
+    pub fn with_header_skipped(self, skips_header: bool) -> Self {
+        Self { skips_header, ..self }
+    }
+
     /// The columns, in the order of the fields.
     #[must_use]
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// Whether a row has the columns' names as its fields, in their order and in quotes or not, and such rows are skipped. As
+    /// with columns elsewhere, case does not count.
+    pub(super) fn is_skipped_header(&self, row: &[u8]) -> bool {
+        if !self.skips_header {
+            return false;
+        }
+        let mut at = 0;
+        for (place, name) in self.columns.iter().enumerate() {
+            if place > 0 {
+                match row.get(at) {
+                    Some(byte) if *byte == self.delimiter => at += 1,
+                    _ => return false,
+                }
+            }
+            let Ok(end) = self.field_end(row, at) else { return false };
+            if !self.is_name(&row[at..end], name) {
+                return false;
+            }
+            at = end;
+        }
+        at == row.len()
+    }
+
+    fn is_name(&self, field: &[u8], name: &str) -> bool {
+        let unquoted =
+            self.quote.and_then(|quote| field.strip_prefix(&[quote])?.strip_suffix(&[quote])).unwrap_or(field);
+        std::str::from_utf8(unquoted).is_ok_and(|field| field.to_lowercase() == name.to_lowercase())
     }
 
     /// The rows of an output, without their ends; empty lines between them are none. Else why they cannot be told apart.

@@ -56,6 +56,12 @@ impl Input {
         }
     }
 
+    /// Whether a row is no data but a header, and is to be left out.
+    #[must_use]
+    pub fn skips(&self, row: &[u8]) -> bool {
+        matches!(self, Self::Csv(format) if format.is_skipped_header(row))
+    }
+
     /// The columns that rows fill whether the table declares them or not, with the type of one that it does not.
     #[must_use]
     pub fn columns(&self) -> Vec<ColumnSpec> {

@@ -119,6 +119,9 @@ pub struct ImportCounts {
     /// Rows that were set aside.
     #[prost(uint64, tag = "7")]
     pub set_aside: u64,
+    /// Rows that had been set aside and were taken up again: each is a record, or set aside once more.
+    #[prost(uint64, tag = "8")]
+    pub replayed: u64,
 }
 
 /// The key of a run that ended.
@@ -163,6 +166,10 @@ pub enum ImportTrigger {
     Schedule = 1,
     /// An object that was not there before.
     Arrival = 2,
+    /// Somebody asked for what was set aside to be taken up again.
+    Replay = 3,
+    /// The same, each row as it is.
+    ReplayAsIs = 4,
 }
 
 /// The key of one version of an object.
@@ -384,7 +391,16 @@ mod tests {
     #[tokio::test]
     async fn values_come_back() {
         let store = MemoryMeta::new();
-        let counts = ImportCounts { seen: 9, imported: 4, skipped: 3, failed: 2, records: 7, bytes: 8, set_aside: 1 };
+        let counts = ImportCounts {
+            seen: 9,
+            imported: 4,
+            skipped: 3,
+            failed: 2,
+            records: 7,
+            bytes: 8,
+            set_aside: 1,
+            replayed: 6,
+        };
         let run = ImportRunValue {
             number: 3,
             trigger: ImportTrigger::Arrival.into(),

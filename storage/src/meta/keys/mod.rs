@@ -21,6 +21,7 @@ pub mod checkpoint;
 pub mod table;
 pub mod transform;
 pub mod import;
+pub mod import_set_aside;
 pub mod group;
 pub mod principal;
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use millrace_storage::catalog::TableName;
 use millrace_storage::meta::keys::delivery_stream::{DeliveryStreamState, DeliveryStreamValue};
 use millrace_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,6 @@ use super::tags::{self, Tag};
 use super::target::{allow, told};
 use crate::api::aws::protocol::{AwsError, Call, Reply};
 use crate::delivery::Action;
-use crate::error::Kind;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -70,8 +68,8 @@ impl Firehose {
             self.metrics.throttled("firehose_delivery_streams_max");
             return Err(AwsError::limit(format!("{count_max} delivery streams exist, and that is the limit")));
         }
-        let pipeline = self.pipelines().of(&name, &value)?;
-        self.check_table(&value).await?;
+        let makes_table = self.check_table(&value).await?;
+        let pipeline = self.pipelines().of(&name, &value, makes_table)?;
         let changes = self.deliveries.declare(&pipeline, true, &|asked| allow(call, &asked)).await.map_err(told)?;
         let taken = changes.iter().find(|change| change.kind != "table" && change.action != Action::Created);
         if let Some(taken) = taken {
@@ -149,41 +147,6 @@ impl Firehose {
             key_arn,
             throughput_hint_mib: input.direct_put_source_configuration.map_or(0, |given| given.hint_mib),
         })
-    }
-
-    /// A table that records are converted for must be there, unless the declaration asks for its creation.
-    ///
-    /// # Errors
-    /// `InvalidArgumentException` where it is not.
-    pub(super) async fn check_table(&self, value: &DeliveryStreamValue) -> Result<(), AwsError> {
-        let name = match Destination::from_json(&value.destination_json)? {
-            Destination::S3(s3) => {
-                let conversion = s3.data_format_conversion_configuration.as_ref().filter(|_| s3.converts());
-                let Some(schema) = conversion.and_then(|conversion| conversion.schema_configuration.as_ref()) else {
-                    return Ok(());
-                };
-                let part = |part: &Option<String>| part.clone().unwrap_or_default();
-                (part(&schema.database_name), part(&schema.table_name))
-            }
-            Destination::Iceberg(iceberg) => {
-                let creates = iceberg.table_creation_configuration.is_some_and(|switch| switch.enabled);
-                match iceberg.destination_table_configuration_list.first() {
-                    Some(table) if !creates => {
-                        (table.destination_database_name.clone(), table.destination_table_name.clone())
-                    }
-                    _ => return Ok(()),
-                }
-            }
-        };
-        let (database, table) = name;
-        let name = TableName::new(&database, &table).map_err(|error| AwsError::invalid(error.to_string()))?;
-        match self.catalog.spec(&name).await.map_err(crate::error::Error::from) {
-            Ok(_) => Ok(()),
-            Err(error) if *error.kind() == Kind::NotFound => Err(AwsError::invalid(format!(
-                "the table {database}.{table} does not exist; declare it in a pipeline file first"
-            ))),
-            Err(error) => Err(told(error)),
-        }
     }
 
     /// Takes back what a failed creation made. Where that fails too, the next start finishes the creation.

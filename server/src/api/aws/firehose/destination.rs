@@ -170,9 +170,32 @@ pub(super) struct DestinationTable {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) unique_keys: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) partition_spec: Option<Value>,
+    pub(super) partition_spec: Option<PartitionSpec>,
     #[serde(rename = "S3ErrorOutputPrefix", skip_serializing_if = "Option::is_none")]
     pub(super) error_output_prefix: Option<String>,
+}
+
+/// `PartitionSpec`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct PartitionSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) identity: Option<Vec<PartitionField>>,
+}
+
+/// `PartitionField`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct PartitionField {
+    pub(super) source_name: String,
+}
+
+impl DestinationTable {
+    /// The columns whose values part the table; none where nothing is said.
+    pub(super) fn partitioned_by(&self) -> impl Iterator<Item = &str> {
+        let fields = self.partition_spec.iter().flat_map(|spec| spec.identity.iter().flatten());
+        fields.map(|field| field.source_name.as_str())
+    }
 }
 
 /// A structure of one `Enabled`.

@@ -8,6 +8,7 @@ mod name;
 mod target;
 mod source;
 mod destination;
+mod table;
 mod prefix;
 mod processors;
 mod conversion;

@@ -6,7 +6,7 @@ use millrace_storage::meta::keys::delivery_stream::DeliveryStreamValue;
 use toml::{Table, Value};
 
 use super::conversion::Conversion;
-use super::destination::{BufferingHints, Destination, IcebergDestination, S3Destination};
+use super::destination::{BufferingHints, Destination, DestinationTable, IcebergDestination, S3Destination};
 use super::name::Name;
 use super::prefix;
 use super::processors::Steps;
@@ -28,11 +28,11 @@ pub(super) struct Pipelines<'f> {
 }
 
 impl Pipelines<'_> {
-    /// What carries out a declaration.
+    /// What carries out a declaration; whether its table is still to be made, nothing in it tells.
     ///
     /// # Errors
     /// `InvalidArgumentException` where a part of it means nothing here.
-    pub(super) fn of(&self, name: &Name, value: &DeliveryStreamValue) -> Result<String, AwsError> {
+    pub(super) fn of(&self, name: &Name, value: &DeliveryStreamValue, makes_table: bool) -> Result<String, AwsError> {
         let mut delivery = Table::new();
         let destination = Destination::from_json(&value.destination_json)?;
         let mut file = Table::new();
@@ -51,7 +51,14 @@ impl Pipelines<'_> {
         }
         let steps = match &destination {
             Destination::S3(s3) => self.objects(s3, &mut delivery)?,
-            Destination::Iceberg(iceberg) => table(iceberg, &mut delivery)?,
+            Destination::Iceberg(iceberg) => {
+                let steps = table(iceberg, &mut delivery)?;
+                let declared = iceberg.destination_table_configuration_list.first().and_then(partitioned_table);
+                if let Some(declared) = declared.filter(|_| makes_table) {
+                    file.insert("table".to_owned(), Value::Array(vec![Value::Table(declared)]));
+                }
+                steps
+            }
         };
         let steps = first_steps.into_iter().chain(steps);
         delivery.insert("transforms".to_owned(), Value::Array(steps.collect()));
@@ -195,17 +202,11 @@ fn table(iceberg: &IcebergDestination, delivery: &mut Table) -> Result<Vec<Value
     if !table.unique_keys.is_empty() {
         return Err(AwsError::invalid("UniqueKeys are not supported: rows are appended"));
     }
-    if table.partition_spec.is_some() {
-        return Err(AwsError::invalid(
-            "PartitionSpec is not supported: a table is partitioned by the hour of its time",
-        ));
-    }
     if iceberg.s3_backup_mode.as_deref() == Some("AllData") {
         return Err(AwsError::invalid("S3BackupMode AllData is not supported; FailedDataOnly is"));
     }
     set(delivery, "format", "parquet");
-    let name = format!("{}.{}", table.destination_database_name, table.destination_table_name);
-    set(delivery, "table", &name);
+    set(delivery, "table", &table_name(table));
     let s3 = &iceberg.s3_configuration;
     let errors = table.error_output_prefix.as_deref().or(s3.error_output_prefix.as_deref());
     set(delivery, "error_prefix", &prefix::of_errors("", errors));
@@ -216,6 +217,25 @@ fn table(iceberg: &IcebergDestination, delivery: &mut Table) -> Result<Vec<Value
     }
     steps.transforms.push(Value::from("split"));
     Ok(steps.transforms)
+}
+
+/// A table as it is made where its partitions are told. Nothing tells the types of their columns, so they are text.
+fn partitioned_table(table: &DestinationTable) -> Option<Table> {
+    let columns: Vec<&str> = table.partitioned_by().collect();
+    let text = |column: &&str| {
+        let column = [("name".to_owned(), Value::from(*column)), ("type".to_owned(), Value::from("string"))];
+        Value::Table(column.into_iter().collect())
+    };
+    let transforms = columns.iter().map(|column| Value::from(format!("identity({column})")));
+    let mut declared = Table::new();
+    set(&mut declared, "name", &table_name(table));
+    declared.insert("partition_by".to_owned(), Value::Array(transforms.collect()));
+    declared.insert("column".to_owned(), Value::Array(columns.iter().map(text).collect()));
+    (!columns.is_empty()).then_some(declared)
+}
+
+fn table_name(table: &DestinationTable) -> String {
+    format!("{}.{}", table.destination_database_name, table.destination_table_name)
 }
 
 fn set_buffer(hints: Option<BufferingHints>, delivery: &mut Table) {

@@ -36,7 +36,7 @@ impl Firehose {
             return self.remove_parts(&name, value.source_stream_arn.is_empty()).await;
         }
         self.sources.note(&name, value);
-        let pipeline = self.pipelines().of(&name, value)?;
+        let pipeline = self.pipelines().of(&name, value, self.lacks_table(value).await?)?;
         self.deliveries.declare(&pipeline, false, &|_| Ok(())).await.map_err(told)?;
         if value.state() == DeliveryStreamState::Creating {
             tracing::info!(delivery_stream = %name, "finished the creation of a delivery stream");

@@ -547,3 +547,54 @@ async fn an_iceberg_destination_is_a_table_delivery() {
     assert_eq!(told["S3DestinationDescription"]["BucketARN"], "arn:aws:s3:::events");
     assert_eq!(told["DestinationTableConfigurationList"][0]["DestinationTableName"], "ice");
 }
+
+#[tokio::test]
+async fn a_table_that_is_made_for_a_destination_is_partitioned_as_the_destination_says() {
+    let site = Site::new();
+    let firehose = site.start().await;
+    let iceberg = |name: &str, table: &str, columns: &[&str]| {
+        let identity: Vec<Value> = columns.iter().map(|column| json!({"SourceName": column})).collect();
+        json!({"DeliveryStreamName": name, "IcebergDestinationConfiguration": {
+            "RoleARN": ROLE, "S3Configuration": s3(json!({})),
+            "CatalogConfiguration": {"CatalogARN": "arn:aws:glue:us-east-1:000000000000:catalog"},
+            "TableCreationConfiguration": {"Enabled": true},
+            "DestinationTableConfigurationList": [{
+                "DestinationDatabaseName": "default", "DestinationTableName": table,
+                "PartitionSpec": {"Identity": identity},
+            }],
+        }})
+    };
+    let create = "CreateDeliveryStream";
+    call(&firehose, create, iceberg("ice", "ice", &["carrier", "origin"])).await.unwrap();
+    let partitions = async |firehose: &Firehose| {
+        let name = millrace_storage::catalog::TableName::new("default", "ice").unwrap();
+        let loaded = firehose.catalog.load(&name).await.unwrap();
+        let fields = loaded.metadata().default_partition_spec().fields().to_vec();
+        fields.iter().map(|field| format!("{}({})", field.transform, field.name)).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(partitions(&firehose).await, "identity(carrier), identity(origin)");
+    put(&firehose, "ice", &["{\"carrier\":\"AA\",\"origin\":\"JFK\"}{\"carrier\":\"UA\"}"]).await;
+    let totals = firehose.deliveries.flush("ice").await.unwrap().totals;
+    assert_eq!((totals.rows, totals.files, totals.set_aside), (2, 2, 0), "a file for each value");
+    let told = describe(&firehose, "ice").await["Destinations"][0]["IcebergDestinationDescription"].clone();
+    let told = &told["DestinationTableConfigurationList"][0]["PartitionSpec"];
+    assert_eq!(*told, json!({"Identity": [{"SourceName": "carrier"}, {"SourceName": "origin"}]}));
+
+    // The table is there: what is said of it must hold, and nothing said takes it as it is.
+    refused(
+        call(&firehose, create, iceberg("b", "ice", &["carrier"])).await,
+        "InvalidArgumentException",
+        "identity(origin)",
+    );
+    call(&firehose, create, iceberg("b", "ice", &["carrier", "origin"])).await.unwrap();
+    call(&firehose, create, iceberg("c", "ice", &[])).await.unwrap();
+    refused(call(&firehose, create, iceberg("d", "other", &["a-b"])).await, "InvalidArgumentException", "a-b");
+
+    // A table that was changed since stays so over a restart.
+    let changed = "[[table]]\nname = \"ice\"\npartition_by = [\"identity(carrier)\"]\n\
+                   column = [{ name = \"carrier\", type = \"string\" }, { name = \"origin\", type = \"string\" }]";
+    firehose.deliveries.apply(changed, false).await.unwrap();
+    drop(firehose);
+    let firehose = site.start().await;
+    assert_eq!(partitions(&firehose).await, "identity(carrier)");
+}

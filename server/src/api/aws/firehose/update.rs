@@ -65,8 +65,8 @@ impl Firehose {
         value.destination_json = destination.with_defaults()?.to_json()?;
         value.version += 1;
         value.updated_at_ms = Timestamp::now().as_millis();
-        let pipeline = self.pipelines().of(&name, &value)?;
-        self.check_table(&value).await?;
+        let makes_table = self.check_table(&value).await?;
+        let pipeline = self.pipelines().of(&name, &value, makes_table)?;
         self.deliveries.declare(&pipeline, true, &|asked| allow(call, &asked)).await.map_err(told)?;
         self.store.set_delivery_stream(name.as_str(), Some(&before), Some(&value)).await?;
         self.sources.note(&name, &value);

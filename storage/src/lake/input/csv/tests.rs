@@ -143,3 +143,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_row_of_the_columns_names_is_a_header_where_such_rows_are_skipped() {
+    let named = |names: &[&str]| CsvFormat::new(names.iter().map(|name| (*name).to_owned()).collect()).unwrap();
+    let format = named(&["id", "Straße"]).with_header_skipped(true);
+    for (row, expected) in [
+        ("id,Straße", true),
+        ("ID,STRASSE", false),
+        ("Id,straße", true),
+        ("\"id\",\"Straße\"", true),
+        ("id,\"Straße\"", true),
+        ("id", false),
+        ("id,", false),
+        ("id,Straße,", false),
+        ("id,Straße,more", false),
+        ("id, Straße", false),
+        ("Straße,id", false),
+        ("\"id\"\"\",Straße", false),
+        ("\"id", false),
+        ("1,a", false),
+        ("", false),
+    ] {
+        assert_eq!(format.is_skipped_header(row.as_bytes()), expected, "{row}");
+    }
+    assert!(!named(&["id", "Straße"]).is_skipped_header("id,Straße".as_bytes()), "a row like others");
+    let single = named(&["id"]).with_marks('\t', None).unwrap().with_header_skipped(true);
+    assert!(
+        single.is_skipped_header(b"id") && !single.is_skipped_header(b"\"id\"") && !single.is_skipped_header(b"\xFF")
+    );
+}
