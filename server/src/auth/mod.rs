@@ -45,6 +45,8 @@ pub use principal::{KeyView, PrincipalView};
 pub use registry::{Changes, Created};
 pub use secret::{AccessKeyId, Secret};
 pub use settings::{AuthMode, PrincipalSettings, SigV4Settings};
+#[cfg(feature = "fuzzing")]
+pub use sigv4::fuzz;
 pub use sigv4::{SigV4Code, SigV4Error};
 
 use crate::error::{Error, Kind, Result};

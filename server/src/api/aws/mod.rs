@@ -15,6 +15,10 @@ mod control_rates;
 mod store;
 mod kinesis;
 mod firehose;
+#[cfg(any(test, feature = "fuzzing"))]
+mod agreement;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -164,5 +164,23 @@ mod tests {
             bytes[at] ^= flip;
             prop_assert_eq!(tokens.open(TokenKind::Shards, &URL_SAFE_NO_PAD.encode(bytes)), Err(BadToken::Forged));
         }
+
+        /// Shorter, longer, or made of nothing.
+        #[test]
+        fn what_was_not_made_here_is_forged(
+            payload in proptest::collection::vec(any::<u8>(), 0..100),
+            cut in any::<prop::sample::Index>(),
+            more in proptest::collection::vec(any::<u8>(), 1..40),
+            text in "\\PC{0,80}",
+        ) {
+            let tokens = tokens(3);
+            let token = URL_SAFE_NO_PAD.decode(tokens.seal(TokenKind::ShardIterator, &payload)).unwrap();
+            let longer = [&token[..], &more].concat();
+            for bytes in [&token[..cut.index(token.len())], &longer, &more] {
+                let forged = URL_SAFE_NO_PAD.encode(bytes);
+                prop_assert_eq!(tokens.open(TokenKind::ShardIterator, &forged), Err(BadToken::Forged));
+            }
+            prop_assert_eq!(tokens.open(TokenKind::ShardIterator, &text), Err(BadToken::Forged));
+        }
     }
 }

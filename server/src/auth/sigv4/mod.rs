@@ -8,6 +8,8 @@ mod request;
 mod canonical;
 mod claim;
 mod signing_key;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;
 

@@ -475,4 +475,36 @@ proptest! {
             prop_assert!(check(&(parts, Vec::new()), THEN).is_err());
         }
     }
+
+    /// Nor anything of which the fields are nearly right, in any order and number.
+    #[test]
+    fn no_nearly_right_credentials_are_taken_or_panic(
+        fields in prop::collection::vec(field(), 0..6),
+        apart in prop::sample::select(vec![", ", ",", " ,\t", ";"]),
+        date in prop_oneof![4 => Just("20150830T123600Z".to_owned()), 1 => "[0-9]{8}T[0-9]{6}Z", 1 => "\\PC{0,20}"],
+        hash in prop::option::of("UNSIGNED-PAYLOAD|[0-9a-f]{64}|\\PC{0,10}"),
+    ) {
+        let header = format!("AWS4-HMAC-SHA256 {}", fields.join(apart));
+        let (mut parts, body) = Signer::new().request();
+        for (name, value) in [("authorization", Some(header)), ("x-amz-date", Some(date)), ("x-amz-content-sha256", hash)] {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
+                parts.headers.insert(name, value);
+            }
+        }
+        prop_assert!(check(&(parts, body), THEN).is_err());
+    }
+}
+
+/// A field of credentials; the signature is never right.
+fn field() -> impl Strategy<Value = String> {
+    let scope = format!("{KEY_ID}/20150830/us-east-1/kinesis/aws4_request");
+    let headers = "content-type;host;x-amz-date;x-amz-target".to_owned();
+    let right = vec![
+        format!("Credential={scope}"),
+        format!("SignedHeaders={headers}"),
+        format!("SignedHeaders={headers};x-amz-zzz"),
+        format!("Signature={}", "0".repeat(64)),
+    ];
+    let odd = ("Credential|SignedHeaders|Signature|Other", "\\PC{0,40}|[a-z;=/,]{0,30}");
+    prop_oneof![8 => prop::sample::select(right), 1 => odd.prop_map(|(name, value)| format!("{name}={value}"))]
 }

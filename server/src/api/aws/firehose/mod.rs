@@ -34,6 +34,8 @@ use millrace_storage::log::ShardKey;
 use parking_lot::Mutex;
 
 use self::source::Sources;
+#[cfg(any(test, feature = "fuzzing"))]
+use super::agreement::{Agree, agree};
 use super::arn::Arns;
 use super::control_rates::ControlRates;
 use super::metrics::AwsMetrics;
@@ -44,6 +46,11 @@ use super::settings::FirehoseSettings;
 use super::store::Store;
 use crate::delivery::Deliveries;
 use crate::streams::Streams;
+
+/// The operations whose requests are read without a tree.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const READ_QUICKLY: [(&str, Agree); 2] =
+    [("PutRecord", agree::<put::RecordInput>), ("PutRecordBatch", agree::<put::BatchInput>)];
 
 /// The service `Firehose_20150804`.
 pub(super) struct Firehose {

@@ -31,14 +31,14 @@ struct Entry {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct RecordInput {
+pub(super) struct RecordInput {
     delivery_stream_name: String,
     record: Entry,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct BatchInput {
+pub(super) struct BatchInput {
     delivery_stream_name: String,
     records: Vec<Entry>,
 }

@@ -20,7 +20,7 @@ const ITERATOR_CHARS_MAX: usize = 512;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Input {
+pub(super) struct Input {
     shard_iterator: String,
     limit: Option<u32>,
     #[serde(rename = "StreamARN")]

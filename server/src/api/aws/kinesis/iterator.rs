@@ -30,7 +30,7 @@ pub(super) struct ShardIterator {
 }
 
 impl ShardIterator {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(FIXED_BYTES + self.stream.as_str().len());
         bytes.extend_from_slice(&self.shard.stream.0.to_be_bytes());
         bytes.extend_from_slice(&self.shard.shard.0.to_be_bytes());
@@ -39,7 +39,7 @@ impl ShardIterator {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (stream, rest) = bytes.split_first_chunk()?;
         let (shard, rest) = rest.split_first_chunk()?;
         let (next, name) = rest.split_first_chunk()?;

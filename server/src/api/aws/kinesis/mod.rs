@@ -24,6 +24,8 @@ mod account;
 mod consumers;
 mod event_stream;
 mod subscribe;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzz;
 
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ use async_trait::async_trait;
 use millrace_storage::log::ShardKey;
 
 use self::subscribe::Subscriptions;
+#[cfg(any(test, feature = "fuzzing"))]
+use super::agreement::{Agree, agree};
 use super::arn::Arns;
 use super::control_rates::ControlRates;
 use super::metrics::AwsMetrics;
@@ -41,6 +45,14 @@ use super::settings::KinesisSettings;
 use super::store::Store;
 use super::token::Tokens;
 use crate::streams::Streams;
+
+/// The operations whose requests are read without a tree.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const READ_QUICKLY: [(&str, Agree); 3] = [
+    ("PutRecord", agree::<put::PutRecordInput>),
+    ("PutRecords", agree::<put::PutRecordsInput>),
+    ("GetRecords", agree::<get::Input>),
+];
 
 /// The service `Kinesis_20131202`.
 pub(super) struct Kinesis {

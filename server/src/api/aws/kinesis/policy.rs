@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Kinesis;
 use super::tags::Tagged;
-use crate::api::aws::protocol::{AwsError, Call, Reply};
+use crate::api::aws::protocol::{AwsError, Call, Reply, json_tree};
 
 /// The most bytes of a policy, as Kinesis has it.
 const POLICY_BYTES_MAX: usize = 20 << 10;
@@ -82,8 +82,7 @@ fn check(policy: &str) -> Result<(), AwsError> {
         let message = format!("a policy of {} bytes is past the limit of {POLICY_BYTES_MAX}", policy.len());
         return Err(AwsError::limit(message));
     }
-    let parsed: Result<serde_json::Value, _> = serde_json::from_str(policy);
-    match parsed {
+    match json_tree(policy.as_bytes()) {
         Ok(policy) if policy.get("Statement").is_some() => Ok(()),
         Ok(_) => Err(AwsError::invalid("the policy is not a JSON object with a Statement")),
         Err(error) => Err(AwsError::invalid(format!("the policy is not JSON: {error}"))),

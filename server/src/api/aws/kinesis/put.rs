@@ -54,7 +54,7 @@ fn no_key(path: &str) -> AwsError {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct PutRecordsInput {
+pub(super) struct PutRecordsInput {
     records: Vec<Entry>,
     stream_name: Option<String>,
     #[serde(rename = "StreamARN")]
@@ -88,7 +88,7 @@ impl Checked for PutRecordsInput {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct PutRecordInput {
+pub(super) struct PutRecordInput {
     data: Blob,
     partition_key: Option<String>,
     explicit_hash_key: Option<String>,

@@ -52,13 +52,7 @@ impl Call {
     /// # Errors
     /// `SerializationException` or `ValidationException`.
     pub(in crate::api::aws) fn input<T: DeserializeOwned>(&self) -> Result<T, AwsError> {
-        let mut tree = self.format.tree(&self.body)?;
-        if tree.is_null() {
-            return Err(AwsError::serialization("the body is null"));
-        }
-        conform(&mut tree, self.operation.input)?;
-        validate(&tree, self.operation.input)?;
-        serde_json::from_value(tree).map_err(|error| AwsError::serialization(error.to_string()))
+        read_by_model(self.operation, self.format, &self.body)
     }
 
     /// As [`Self::input`], without a tree where the request is valid.
@@ -66,7 +60,7 @@ impl Call {
     /// # Errors
     /// As there.
     pub(in crate::api::aws) fn checked<T: Checked>(&self) -> Result<T, AwsError> {
-        match self.format.decode::<T>(&self.body).filter(T::is_valid) {
+        match read_quickly(self.format, &self.body) {
             Some(input) => Ok(input),
             None => self.input(),
         }
@@ -91,4 +85,24 @@ impl Call {
     ) -> Result<Reply, AwsError> {
         self.format.encode_of(output, bytes).map(Reply::Body)
     }
+}
+
+/// A request as its model has it.
+pub(in crate::api::aws) fn read_by_model<T: DeserializeOwned>(
+    operation: &Operation,
+    format: Format,
+    body: &[u8],
+) -> Result<T, AwsError> {
+    let mut tree = format.tree(body)?;
+    if tree.is_null() {
+        return Err(AwsError::serialization("the body is null"));
+    }
+    conform(&mut tree, operation.input)?;
+    validate(&tree, operation.input)?;
+    serde_json::from_value(tree).map_err(|error| AwsError::serialization(error.to_string()))
+}
+
+/// The same without a tree; `None` where it may be otherwise, or be told better, by the model.
+pub(in crate::api::aws) fn read_quickly<T: Checked>(format: Format, body: &[u8]) -> Option<T> {
+    format.decode::<T>(body).filter(T::is_valid)
 }

@@ -14,7 +14,9 @@ mod front;
 
 pub(in crate::api::aws) use blob::Blob;
 pub(in crate::api::aws) use call::{Call, Checked, Reply, Service};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::api::aws) use call::{read_by_model, read_quickly};
 pub(in crate::api::aws) use error::{AwsError, kms_code};
-pub(in crate::api::aws) use format::Format;
+pub(in crate::api::aws) use format::{Format, json_tree};
 pub(in crate::api::aws) use front::{Front, router};
 pub(in crate::api::aws) use timestamp::Time;

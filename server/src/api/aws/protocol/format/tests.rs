@@ -15,7 +15,7 @@ struct Sample {
     at: Time,
 }
 
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Data {
     data: Blob,
 }
@@ -79,11 +79,54 @@ fn what_is_nested_too_deeply_is_refused() {
     assert_eq!(Format::Cbor.tree(&cbor).unwrap_err().code(), "SerializationException");
 }
 
+#[test]
+fn a_tree_has_so_many_values_and_no_more() {
+    for (values, fits) in [(1 << 16, true), ((1 << 16) + 1, false)] {
+        let json = format!("[{}0]", "0,".repeat(values - 2));
+        let cbor = [&[0x9f][..], &vec![0; values - 1], &[0xff]].concat();
+        assert_eq!(Format::Json.tree(json.as_bytes()).is_ok(), fits, "{values}");
+        assert_eq!(Format::Cbor.tree(&cbor).is_ok(), fits, "{values}");
+    }
+}
+
+#[test]
+fn tags_mean_nothing_but_on_a_time() {
+    // 1(5500), 1("5500"), 9(5500), 2(h'05'), and the least integer of CBOR.
+    for (cbor, tree) in [
+        (&[0xc1, 0x19, 0x15, 0x7c][..], Some(json!(5.5))),
+        (&[0xc1, 0x64, b'5', b'5', b'0', b'0'], Some(json!("5500"))),
+        (&[0xc9, 0x19, 0x15, 0x7c], Some(json!(5500))),
+        (&[0xc2, 0x41, 0x05], Some(json!(5))),
+        (&[0x3b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], None),
+        (&[0xc1], None),
+    ] {
+        assert_eq!(Format::Cbor.tree(cbor).ok(), tree, "{cbor:02x?}");
+    }
+    let nested = [vec![0xc9; 1_000_000], vec![0]].concat();
+    assert_eq!(Format::Cbor.tree(&nested).unwrap_err().code(), "SerializationException");
+}
+
+/// A server that reads a client's JSON as a `serde_json::Value` reads the text of such a member as JSON in its place: 100 texts
+/// within texts, each of 100 lists, took a thread's whole stack, and the process with it. A text within a text grows by 5 bytes
+/// a level where its backslashes are written as `\u005c`.
+#[test]
+fn a_private_name_is_no_way_past_the_limit_on_nesting() {
+    let nested = (0..100).fold("0".to_owned(), |json, _| {
+        let text = json.replace('\\', r"\u005c").replace('"', r"\u0022");
+        format!(r#"{}{{"$serde_json::private::RawValue":"{text}"}}{}"#, "[".repeat(100), "]".repeat(100))
+    });
+    let cbor = [&[0xa1, 0x78, 31][..], b"$serde_json::private::RawValue ", &[0x61, b'0']].concat();
+    for (format, body) in [(Format::Json, nested.as_bytes()), (Format::Cbor, &cbor)] {
+        assert_eq!(format.tree(body).unwrap_err().code(), "SerializationException", "{format:?}");
+    }
+    assert!(json_tree(nested.as_bytes()).is_err());
+}
+
 proptest! {
     #[test]
     fn bytes_come_back_in_both_formats(data in proptest::collection::vec(any::<u8>(), 0..10_000)) {
         for format in [Format::Json, Format::Cbor] {
-            let body = format.encode(&sample(&data)).unwrap();
+            let body = format.encode(&Data { data: Blob(data.clone().into()) }).unwrap();
             prop_assert_eq!(format.decode::<Data>(&body).unwrap().data.0, data.as_slice());
         }
     }
