@@ -11,6 +11,8 @@ use crate::api::aws::protocol::AwsError;
 
 /// The most errors that are counted and told.
 const ERRORS_MAX: usize = 10;
+/// A longer text that is past its greatest length is not matched against its pattern, which would take seconds for megabytes.
+const PATTERN_CHARS_MAX: u64 = 8192;
 /// The most characters of a value in a message.
 const VALUE_CHARS_MAX: usize = 1024;
 
@@ -135,12 +137,13 @@ impl Found {
 /// The constraints that a single value breaks.
 fn broken(value: &Value, shape: &Shape) -> Vec<String> {
     let is_kept: Box<dyn Fn(&Constraint<'_>) -> bool> = match (shape, value) {
-        (Shape::Text { .. }, Value::String(text)) => {
+        (Shape::Text { max, .. }, Value::String(text)) => {
             let length = text.chars().count() as u64;
+            let is_far_too_long = length > *max && length > PATTERN_CHARS_MAX;
             Box::new(move |constraint| match constraint {
                 Constraint::LengthMin(min) => length >= *min,
                 Constraint::LengthMax(max) => length <= *max,
-                Constraint::Pattern(pattern) => pattern.is_match(text),
+                Constraint::Pattern(pattern) => is_far_too_long || pattern.is_match(text),
                 Constraint::Values(values) => values.contains(&text.as_str()),
                 Constraint::Min(_) | Constraint::Max(_) => true,
             })

@@ -107,6 +107,16 @@ fn lengths_hold_at_their_edges() {
     }
 }
 
+/// A name of 15 MB took seconds of a processor to be matched against its pattern.
+#[test]
+fn a_text_that_is_far_too_long_is_told_for_its_length_alone() {
+    for (chars, errors) in [(129, 2), (8192, 2), (8193, 1), (15 << 20, 1)] {
+        let told = message("CreateStream", &json!({"StreamName": "/".repeat(chars)})).unwrap();
+        assert!(told.starts_with(&format!("{errors} validation error")), "{chars}: {}", &told[..80]);
+        assert!(told.ends_with("Member must have length less than or equal to 128"), "{chars}");
+    }
+}
+
 #[test]
 fn every_pattern_compiles_and_operations_are_sorted() {
     fn walk(shape: &Shape) -> usize {
