@@ -15,11 +15,14 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// Starts one below `folder`; `None` where NATS is not installed.
+    /// Starts one below `folder`; `None` where NATS or its tool is not installed.
     ///
     /// # Errors
     /// When it does not start.
     pub fn start(folder: &Path) -> io::Result<Option<Self>> {
+        if !installed("bin/nats").is_file() {
+            return Ok(None);
+        }
         let port = free_port()?;
         let store = folder.join("jetstream");
         let settings = format!(
