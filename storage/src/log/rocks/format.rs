@@ -44,6 +44,9 @@ const COMPRESS_BYTES_MIN: usize = 256;
 const SAMPLED_BYTES_MIN: usize = 64 << 10;
 const SAMPLE_BYTES: usize = 2 << 10;
 
+/// Two check sums are combined by as much work as it takes to go over so many bytes: shorter bodies have none of their own.
+const COMBINED_BYTES_MIN: usize = 64 << 10;
+
 /// Memory that a thread keeps for compression.
 const SCRATCH_BYTES_MAX: usize = 2 << 20;
 
@@ -93,9 +96,9 @@ pub(super) struct Draft {
 
 #[derive(Debug)]
 enum Protection {
-    /// The check sum of the body as stored.
+    /// The check sum of the body as stored, where that is long.
     Clear {
-        body_crc: u32,
+        body_crc: Option<u32>,
     },
     Encrypted(Arc<DataKey>),
 }
@@ -123,7 +126,7 @@ impl Draft {
         };
         let protection = match key {
             Some(key) => Protection::Encrypted(key),
-            None => Protection::Clear { body_crc: crc32c::crc32c(&stored.as_ref().unwrap_or(&raw)[HEADER_BYTES..]) },
+            None => Protection::Clear { body_crc: crc_of_long(&stored.as_ref().unwrap_or(&raw)[HEADER_BYTES..]) },
         };
         let count = u32::try_from(records.len()).expect("an append's limits are below 2^24 records");
         Self { count, raw, stored, codec, protection }
@@ -145,8 +148,7 @@ impl Draft {
         let (value, raw) = match (protection, stored) {
             (Protection::Encrypted(key), Some(mut stored)) => {
                 header.encrypt(shard, &key, &mut stored);
-                let body_crc = crc32c::crc32c(&stored[HEADER_BYTES..]);
-                header.write(shard, body_crc, &mut stored);
+                header.write(shard, None, &mut stored);
                 (Bytes::from(stored), Bytes::from(raw))
             }
             (Protection::Encrypted(_), None) => unreachable!("an encrypted draft has room for its key"),
@@ -195,18 +197,17 @@ impl Header {
         stored.extend_from_slice(&tag);
     }
 
-    /// Puts the header before a body that has the check sum.
-    fn write(&self, shard: ShardKey, body_crc: u32, stored: &mut [u8]) {
-        let header = self.encode(shard, body_crc, stored.len() - HEADER_BYTES);
-        stored[..HEADER_BYTES].copy_from_slice(&header);
-    }
-
-    fn encode(&self, shard: ShardKey, body_crc: u32, stored_body_bytes: usize) -> [u8; HEADER_BYTES] {
-        let mut header = [0; HEADER_BYTES];
+    /// Puts the header before a body, whose check sum may be known.
+    fn write(&self, shard: ShardKey, body_crc: Option<u32>, stored: &mut [u8]) {
+        let (header, body) = stored.split_at_mut(HEADER_BYTES);
         header[..CHECKED_BYTES].copy_from_slice(&self.checked());
-        let crc = crc(shard, &header[..CHECKED_BYTES], body_crc, stored_body_bytes);
+        let crc = match body_crc {
+            Some(body_crc) => {
+                crc32c::crc32c_combine(crc_of_header(shard, &header[..CHECKED_BYTES]), body_crc, body.len())
+            }
+            None => crc(shard, &header[..CHECKED_BYTES], body),
+        };
         header[CHECKED_BYTES..].copy_from_slice(&crc.to_le_bytes());
-        header
     }
 
     /// The header without its check sum.
@@ -239,10 +240,18 @@ impl Header {
     }
 }
 
-/// The check sum over a block's place, header and stored body, given the body's own.
-fn crc(shard: ShardKey, header: &[u8], body_crc: u32, body_bytes: usize) -> u32 {
-    let crc = crc32c::crc32c(&BlockKey::new(shard, Offset::ZERO).encode()[..8]);
-    crc32c::crc32c_combine(crc32c::crc32c_append(crc, header), body_crc, body_bytes)
+/// The check sum over a block's place, header and stored body.
+fn crc(shard: ShardKey, header: &[u8], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc_of_header(shard, header), body)
+}
+
+fn crc_of_header(shard: ShardKey, header: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&BlockKey::new(shard, Offset::ZERO).encode()[..8]), header)
+}
+
+/// The check sum of a body that is worth one of its own, made before its place is known.
+fn crc_of_long(body: &[u8]) -> Option<u32> {
+    (body.len() >= COMBINED_BYTES_MIN).then(|| crc32c::crc32c(body))
 }
 
 thread_local! {
@@ -307,7 +316,7 @@ fn check(key: BlockKey, value: &[u8]) -> Result<(Header, &[u8]), String> {
         return Err(format!("it has {} bytes, fewer than a header", value.len()));
     };
     let (header, expected) = Header::decode(header_bytes)?;
-    let found = crc(key.shard, &header_bytes[..CHECKED_BYTES], crc32c::crc32c(stored), stored.len());
+    let found = crc(key.shard, &header_bytes[..CHECKED_BYTES], stored);
     if found != expected {
         return Err(format!("its check sum is {found:08x}, not {expected:08x}"));
     }

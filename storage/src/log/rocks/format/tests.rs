@@ -52,6 +52,20 @@ fn a_block_lies_as_documented() {
     assert_eq!(header[28..], crc32c::crc32c(&checked).to_le_bytes());
 }
 
+/// Long bodies have a check sum of their own, which is combined with the header's.
+#[test]
+fn a_check_sum_is_the_same_however_it_was_made() {
+    for body_bytes in [COMBINED_BYTES_MIN - 1, COMBINED_BYTES_MIN, COMBINED_BYTES_MIN + 1] {
+        let mut data = vec![0; body_bytes - 6];
+        StdRng::seed_from_u64(1).fill_bytes(&mut data);
+        let Sealed { value, .. } = sealed(&[NewRecord { partition_key: Bytes::new(), data: data.into() }], 9);
+        let (header, body) = value.split_at(HEADER_BYTES);
+        assert_eq!(body.len(), body_bytes);
+        let checked = [&[0, 0, 0, 7, 0, 0, 0, 3], &header[..28], body].concat();
+        assert_eq!(header[28..], crc32c::crc32c(&checked).to_le_bytes());
+    }
+}
+
 /// Blocks of format version 1 must stay readable for ever: these bytes are one, of a key and 300 bytes `x`.
 const FIRST_VERSION: &str =
     "01010000010000000900000000000000d204000000000000330100009cf8b2c98f01002c0100006b780100ff1360787878787878";
