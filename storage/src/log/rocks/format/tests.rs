@@ -169,8 +169,8 @@ proptest! {
     #[test]
     fn a_wrong_body_is_refused(body in proptest::collection::vec(any::<u8>(), 0..100), codec in 0u8..3, count in 0u32..9, body_bytes: u32) {
         let header = Header { codec, cipher: 0, count, first_offset: Offset(0), time: Timestamp(0), body_bytes };
-        let mut value = header.encode(SHARD, crc32c::crc32c(&body), body.len()).to_vec();
-        value.extend_from_slice(&body);
+        let mut value = [&[0; HEADER_BYTES], &*body].concat();
+        header.write(SHARD, None, &mut value);
         let key = BlockKey::new(SHARD, Offset(u64::from(count.saturating_sub(1))));
         if let Ok(block) = decode_clear(key, &value) {
             prop_assert_eq!(all(&block).len(), count as usize);
