@@ -84,11 +84,11 @@ impl Planner {
     }
 
     async fn logical(&self, sql: &str, caller: &Caller) -> Result<(SessionState, LogicalPlan)> {
-        statement::check_text(sql, &self.settings)?;
+        let sql = statement::checked(sql, &self.settings)?;
         let mut state = self.base.clone();
         state.register_catalog_list(Namespaces::list(&self.tables, &self.system, caller).await?);
         state.mark_start_execution();
-        let plan = state.create_logical_plan(&statement::numbered(sql)).await.map_err(|error| error::of(&error))?;
+        let plan = state.create_logical_plan(&sql).await.map_err(|error| error::of(&error))?;
         statement::check_plan(&plan)?;
         Ok((state, plan))
     }

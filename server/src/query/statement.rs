@@ -40,29 +40,16 @@ impl Statement {
     }
 }
 
-/// The statement with `?` numbered in their order, as the planner knows parameters.
-pub(super) fn numbered(sql: &str) -> String {
-    // Strings are put back as they stood.
-    let tokens = Tokenizer::new(&GenericDialect {}, sql).with_unescape(false).tokenize();
-    let Ok(mut tokens) = tokens else { return sql.to_owned() };
-    let marks = tokens.iter_mut().filter(|token| matches!(token, Token::Placeholder(mark) if mark == "?"));
-    let mut count = 0;
-    for (mark, number) in marks.zip(1..) {
-        *mark = Token::Placeholder(format!("${number}"));
-        count = number;
-    }
-    if count == 0 { sql.to_owned() } else { tokens.iter().map(ToString::to_string).collect() }
-}
-
-/// Refuses statements that are too long or too deep, without recursion.
-pub(super) fn check_text(sql: &str, settings: &QuerySettings) -> Result<()> {
+/// Refuses statements that are too long or too deep, without recursion. Gives the others with `?` numbered in their order, as
+/// the planner knows parameters.
+pub(super) fn checked(sql: &str, settings: &QuerySettings) -> Result<String> {
     let limit = settings.sql_bytes_max.as_u64();
     if sql.len() as u64 > limit {
         let message = format!("the statement has {} bytes; query.sql_bytes_max is {limit}", sql.len());
         return Err(Error::invalid(message).in_field("query"));
     }
-    // Text that makes no tokens is for the parser to refuse.
-    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
+    // Strings stay as they stand, to be put back. Text that makes no tokens is for the parser to refuse.
+    let mut tokens = Tokenizer::new(&GenericDialect {}, sql).with_unescape(false).tokenize().unwrap_or_default();
     let operators = tokens.iter().filter(|token| may_nest(token)).count();
     let limit = usize::from(settings.sql_operators_max.get());
     if operators > limit {
@@ -70,7 +57,13 @@ pub(super) fn check_text(sql: &str, settings: &QuerySettings) -> Result<()> {
             format!("the statement has {operators} operators and keywords; query.sql_operators_max is {limit}");
         return Err(Error::invalid(message).in_field("query"));
     }
-    Ok(())
+    let marks = tokens.iter_mut().filter(|token| matches!(token, Token::Placeholder(mark) if mark == "?"));
+    let mut count = 0;
+    for (mark, number) in marks.zip(1..) {
+        *mark = Token::Placeholder(format!("${number}"));
+        count = number;
+    }
+    Ok(if count == 0 { sql.to_owned() } else { tokens.iter().map(ToString::to_string).collect() })
 }
 
 /// Values, names and the items of lists nest nothing.

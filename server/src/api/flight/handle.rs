@@ -42,7 +42,7 @@ pub(super) async fn bound(handle: &Bytes, data: PeekableFlightDataStream, bytes_
         return Ok(handle_of(&sql));
     };
     // Whatever is wrong with it is told now.
-    let Statement { .. } = Statement::with_parameters(&sql, row.clone())?;
+    drop(Statement::with_parameters(&sql, row.clone())?);
     let parameters = stream_of(&row).map_err(|error| Status::internal(error.to_string()))?;
     Ok(Handle { sql, parameters: parameters.into() }.encode_to_vec().into())
 }
