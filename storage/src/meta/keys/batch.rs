@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
-use super::{Key, OffsetRange, Stored, Totals, name, scan_prefix};
+use super::{Key, OffsetRange, Stored, Totals, put_name_and_number, scan_prefix, split_name_and_number};
 use crate::meta::{MetaStore, Result};
 
 /// The key of a committed batch.
@@ -107,15 +107,10 @@ impl Key for BatchKey {
     const FAMILY: &'static str = "batch/";
 
     fn encode_rest(&self, key: &mut BytesMut) {
-        key.put_slice(self.delivery.as_bytes());
-        key.put_u8(b'/');
-        key.put_u64(self.batch);
+        put_name_and_number(key, &self.delivery, self.batch);
     }
 
     fn decode_rest(rest: &[u8]) -> Option<Self> {
-        // The number has a fixed width, so the name is whatever stands before it.
-        let (rest, number) = rest.split_last_chunk()?;
-        let delivery = name(rest.strip_suffix(b"/")?)?;
-        Some(Self { delivery, batch: u64::from_be_bytes(*number) })
+        split_name_and_number(rest).map(|(delivery, batch)| Self { delivery, batch })
     }
 }

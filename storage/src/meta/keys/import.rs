@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Key, Stored, name, scan_prefix};
+use super::{Key, Stored, name, put_name_and_number, scan_prefix, split_name_and_number};
 use crate::meta::{MetaStore, Result};
 
 /// The key of an import.
@@ -293,16 +293,11 @@ impl Key for ImportRunKey {
     const FAMILY: &'static str = "import-run/";
 
     fn encode_rest(&self, key: &mut BytesMut) {
-        key.put_slice(self.import.as_bytes());
-        key.put_u8(b'/');
-        key.put_u64(self.number);
+        put_name_and_number(key, &self.import, self.number);
     }
 
     fn decode_rest(rest: &[u8]) -> Option<Self> {
-        // The number has a fixed width, so the name is whatever stands before it.
-        let (rest, number) = rest.split_last_chunk()?;
-        let import = name(rest.strip_suffix(b"/")?)?;
-        Some(Self { import, number: u64::from_be_bytes(*number) })
+        split_name_and_number(rest).map(|(import, number)| Self { import, number })
     }
 }
 

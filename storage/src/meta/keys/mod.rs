@@ -176,6 +176,19 @@ fn split_number(rest: &[u8]) -> Option<(u32, &[u8])> {
     Some((u32::from_be_bytes(*number), rest.strip_prefix(b"/")?))
 }
 
+/// Writes a name, and a number that belongs to it.
+fn put_name_and_number(key: &mut BytesMut, name: &str, number: u64) {
+    key.put_slice(name.as_bytes());
+    key.put_u8(b'/');
+    key.put_u64(number);
+}
+
+/// Reads what [`put_name_and_number`] wrote. The number has a fixed width, so the name is whatever stands before it.
+fn split_name_and_number(rest: &[u8]) -> Option<(String, u64)> {
+    let (rest, number) = rest.split_last_chunk()?;
+    Some((name(rest.strip_suffix(b"/")?)?, u64::from_be_bytes(*number)))
+}
+
 /// Reads a key's last part, a name.
 fn name(rest: &[u8]) -> Option<String> {
     String::from_utf8(rest.to_vec()).ok()
