@@ -74,11 +74,13 @@ impl Claim {
             let message = format!("Authorization header is longer than {CLAIM_BYTES_MAX} bytes.");
             return Err(SigV4Error::incomplete(message));
         }
-        let fields = header.strip_prefix(ALGORITHM).filter(|rest| rest.starts_with(' '));
+        let fields = match header.strip_prefix(ALGORITHM).and_then(|rest| rest.strip_prefix(' ')) {
+            Some(fields) => read_fields(fields, header)?,
+            None => Vec::new(),
+        };
         let field = |name: &str| -> Result<Option<&str>, SigV4Error> {
-            let named = |field: &&str| field.split_once('=').is_some_and(|(own, _)| own == name);
-            let mut found = fields.unwrap_or_default().split(',').map(str::trim).filter(named);
-            let value = found.next().and_then(|field| Some(field.split_once('=')?.1)).filter(|value| !value.is_empty());
+            let mut found = fields.iter().filter(|(own, _)| *own == name);
+            let value = found.next().map(|(_, value)| *value).filter(|value| !value.is_empty());
             if found.next().is_some() {
                 return Err(SigV4Error::incomplete(format!("Authorization header has '{name}' more than once.")));
             }
@@ -99,9 +101,7 @@ impl Claim {
         }
         let (Some(credential), Some(signed), Some(signature), Some(date)) = (credential, signed, signature, date)
         else {
-            // AWS shows the header's hash, so that logs of clients do not get the header itself.
-            let hash = STANDARD.encode(digest(&SHA256, header.as_bytes()));
-            let lacks = lacks.join(" ");
+            let (lacks, hash) = (lacks.join(" "), hashed(header));
             return Err(SigV4Error::incomplete(format!(
                 "{lacks} (Hashed with SHA-256 and encoded with Base64) Authorization={hash}"
             )));
@@ -143,6 +143,24 @@ impl Claim {
             has_session_token: parameters.find("X-Amz-Security-Token")?.is_some(),
         })
     }
+}
+
+/// The fields of an `Authorization` header, past the algorithm: each a name and a value.
+fn read_fields<'a>(fields: &'a str, header: &str) -> Result<Vec<(&'a str, &'a str)>, SigV4Error> {
+    let read = |field: &'a str| {
+        field.trim().split_once('=').ok_or_else(|| {
+            let hash = hashed(header);
+            SigV4Error::incomplete(format!(
+                "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): '{hash}'."
+            ))
+        })
+    };
+    fields.split(',').map(read).collect()
+}
+
+/// What AWS shows of a header, so that logs of clients do not get the header itself.
+fn hashed(header: &str) -> String {
+    STANDARD.encode(digest(&SHA256, header.as_bytes()))
 }
 
 /// The query's parameters that have to do with signing, decoded.
