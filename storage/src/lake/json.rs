@@ -69,6 +69,7 @@ impl<'j> Json<'j> {
     }
 
     /// What the next value is. The cursor stands on its first byte then.
+    #[inline]
     pub(crate) fn peek(&mut self) -> Result<Peek> {
         self.skip_space();
         match self.byte() {
@@ -91,6 +92,20 @@ impl<'j> Json<'j> {
         let value = self.byte() == Some(b't');
         self.read_word(if value { "true" } else { "false" })?;
         Ok(value)
+    }
+
+    /// A number where it is whole and short, as most are; `None`, and nothing is read, where [`Json::read_number`] must look.
+    #[inline]
+    pub(crate) fn read_short_whole(&mut self) -> Option<i64> {
+        let rest = self.rest();
+        let is_negative = rest.first() == Some(&b'-');
+        let digits = &rest[usize::from(is_negative)..];
+        let (value, length) = short_whole(word_of(digits)?)?;
+        if matches!(digits.get(length), Some(b'.' | b'e' | b'E')) {
+            return None;
+        }
+        self.index += usize::from(is_negative) + length;
+        Some(if is_negative { -value } else { value })
     }
 
     /// A number's text.
@@ -122,6 +137,7 @@ impl<'j> Json<'j> {
     }
 
     /// A string, without its escapes.
+    #[inline]
     pub(crate) fn read_string(&mut self) -> Result<&str> {
         self.index += 1;
         let start = self.index;
@@ -130,6 +146,11 @@ impl<'j> Json<'j> {
             self.index += 1;
             return Ok(self.text.get(start..self.index - 1).unwrap_or_default());
         }
+        self.read_escaped(start)
+    }
+
+    /// The string from `start` on, of which there is a backslash at the cursor.
+    fn read_escaped(&mut self, start: usize) -> Result<&str> {
         self.scratch.clear();
         let mut piece = start;
         loop {
@@ -148,32 +169,64 @@ impl<'j> Json<'j> {
 
     /// Enters an object; the same as [`Json::next_key`] for its first field.
     pub(crate) fn first_key(&mut self) -> Result<Option<&str>> {
-        self.index += 1;
-        self.skip_space();
-        match self.byte() {
-            Some(b'}') => {
-                self.index += 1;
-                Ok(None)
-            }
-            _ => self.read_key().map(Some),
-        }
+        if self.first_field()? { self.read_key().map(Some) } else { Ok(None) }
     }
 
     /// The next field's name, after a field's value was read; `None` at the object's end.
     pub(crate) fn next_key(&mut self) -> Result<Option<&str>> {
+        if self.next_field()? { self.read_key().map(Some) } else { Ok(None) }
+    }
+
+    /// Enters an object; whether it has a field. [`Json::take_key`] or [`Json::read_key`] follows then.
+    pub(crate) fn first_field(&mut self) -> Result<bool> {
+        self.index += 1;
+        self.skip_space();
+        let is_empty = self.byte() == Some(b'}');
+        self.index += usize::from(is_empty);
+        Ok(!is_empty)
+    }
+
+    /// Goes on to the next field, after a field's value was read; false at the object's end.
+    #[inline]
+    pub(crate) fn next_field(&mut self) -> Result<bool> {
         self.skip_space();
         match self.byte() {
             Some(b',') => {
                 self.index += 1;
                 self.skip_space();
-                self.read_key().map(Some)
+                Ok(true)
             }
             Some(b'}') => {
                 self.index += 1;
-                Ok(None)
+                Ok(false)
             }
             _ => self.fail("a comma or the object's end is expected"),
         }
+    }
+
+    /// Reads the field's name where it is written as `token` has it, which [`key_token`] made.
+    #[inline]
+    pub(crate) fn take_key(&mut self, token: &[u8]) -> bool {
+        let is_it = !token.is_empty() && starts_with(self.rest(), token);
+        self.index += if is_it { token.len() } else { 0 };
+        is_it
+    }
+
+    /// Reads a field's name.
+    pub(crate) fn read_key(&mut self) -> Result<&str> {
+        if self.byte() != Some(b'"') {
+            return self.fail("a field's name is expected");
+        }
+        // The colon is read first, because the name may lie in the scratch memory.
+        let start = self.index;
+        let is_plain = self.read_string()?.len() + 2 == self.index - start;
+        let end = self.index;
+        self.skip_space();
+        if self.byte() != Some(b':') {
+            return self.fail("a colon is expected");
+        }
+        self.index += 1;
+        Ok(if is_plain { self.text.get(start + 1..end - 1).unwrap_or_default() } else { &self.scratch })
     }
 
     /// Enters an array; what its first element is, `None` where it has none.
@@ -251,6 +304,12 @@ impl<'j> Json<'j> {
         self.text.as_bytes().get(self.index).copied()
     }
 
+    #[inline]
+    fn rest(&self) -> &'j [u8] {
+        self.text.as_bytes().get(self.index..).unwrap_or_default()
+    }
+
+    #[cold]
     fn fail<T>(&self, why: &'static str) -> Result<T> {
         Err(JsonError { index: self.index, kind: ErrorKind::Syntax(why) })
     }
@@ -278,28 +337,11 @@ impl<'j> Json<'j> {
         if self.index == start { self.fail("a digit is expected") } else { Ok(()) }
     }
 
-    fn read_key(&mut self) -> Result<&str> {
-        if self.byte() != Some(b'"') {
-            return self.fail("a field's name is expected");
-        }
-        // The colon is read first, because the name may lie in the scratch memory.
-        let start = self.index;
-        let is_plain = self.read_string()?.len() + 2 == self.index - start;
-        let end = self.index;
-        self.skip_space();
-        if self.byte() != Some(b':') {
-            return self.fail("a colon is expected");
-        }
-        self.index += 1;
-        Ok(if is_plain { self.text.get(start + 1..end - 1).unwrap_or_default() } else { &self.scratch })
-    }
-
     /// Reads on to a quote or a backslash.
+    #[inline]
     fn read_plain(&mut self) -> Result<()> {
-        let rest = &self.text.as_bytes()[self.index..];
-        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F)).unwrap_or(rest.len());
-        self.index += length;
-        match rest.get(length) {
+        self.index += plain_length(self.rest());
+        match self.byte() {
             Some(b'"' | b'\\') => Ok(()),
             Some(_) => self.fail("a string has a control character"),
             None => self.fail("the text ends within a string"),
@@ -357,6 +399,79 @@ impl<'j> Json<'j> {
             _ => self.fail("a string has an escape without four hexadecimal digits"),
         }
     }
+}
+
+/// How a field's name and the colon after it are usually written; empty where the name cannot be written as it is.
+pub(crate) fn key_token(name: &str) -> Box<[u8]> {
+    if plain_length(name.as_bytes()) < name.len() {
+        return Box::default();
+    }
+    format!("\"{name}\":").into_bytes().into()
+}
+
+/// How many bytes of a string stand for themselves: those before a quote, a backslash or a control character.
+#[inline]
+fn plain_length(text: &[u8]) -> usize {
+    let mut length = 0;
+    while let Some(word) = word_of(&text[length..]) {
+        let ends = string_ends(word);
+        if ends != 0 {
+            return length + ends.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1F);
+    length + text[length..].iter().position(is_end).unwrap_or(text.len() - length)
+}
+
+/// The first eight bytes, where there are so many; the first of them is the lowest.
+#[inline]
+fn word_of(text: &[u8]) -> Option<u64> {
+    text.first_chunk().map(|word| u64::from_le_bytes(*word))
+}
+
+/// As [`slice::starts_with`], without a call for so few bytes.
+#[inline]
+fn starts_with(text: &[u8], token: &[u8]) -> bool {
+    let Some(text) = text.get(..token.len()) else { return false };
+    let words = text.chunks_exact(8).zip(token.chunks_exact(8));
+    let rest = (text.len() & !7)..text.len();
+    words.fold(true, |equal, (text, token)| equal & (word_of(text) == word_of(token)))
+        && text[rest.clone()].iter().zip(&token[rest]).all(|(text, token)| text == token)
+}
+
+/// The whole number that a word's text begins with, and how many digits it has; `None` where it has none, a needless zero
+/// before others, or goes on past the word.
+#[inline]
+const fn short_whole(word: u64) -> Option<(i64, usize)> {
+    // Digits become their values; in all other bytes the upper half is not zero, once 6 is added.
+    let values = word ^ (ONES * b'0' as u64);
+    let others = (values | values.wrapping_add(ONES * 6)) & (ONES * 0xF0);
+    let length = others.trailing_zeros() as usize / 8;
+    if length == 0 || length == 8 || (length > 1 && values & 0xFF == 0) {
+        return None;
+    }
+    // Zeros come before the digits, so that they are eight; then each two become one, three times.
+    let digits = values << (64 - 8 * length);
+    let pairs = (digits.wrapping_mul(10).wrapping_add(digits >> 8)) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_FFFF_0000_FFFF;
+    let eight = (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xFFFF_FFFF;
+    Some((eight as i64, length))
+}
+
+/// A one in each byte.
+const ONES: u64 = u64::MAX / 0xFF;
+
+/// The high bit of each byte that ends a string's plain text; right up to the first such byte, which is the lowest.
+#[inline]
+const fn string_ends(word: u64) -> u64 {
+    const HIGH: u64 = ONES << 7;
+    // A byte borrows from the next one only where it is an end itself.
+    const fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word
+    }
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    (below_space | zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64))) & HIGH
 }
 
 #[cfg(test)]
@@ -431,7 +546,64 @@ mod tests {
         }
     }
 
+    #[test]
+    fn short_whole_numbers_are_read_at_once_and_all_others_are_left() {
+        for (text, expected) in [
+            ("0,      ", Some(0)),
+            ("-0,      ", Some(0)),
+            ("2013,\"month\"", Some(2013)),
+            ("-7}       ", Some(-7)),
+            ("1234567 ", Some(1_234_567)),
+            ("12345678 ", None),
+            ("01       ", None),
+            ("1.5      ", None),
+            ("1e5      ", None),
+            ("-        ", None),
+            ("\u{e9}1      ", None),
+            ("1", None),
+        ] {
+            let mut json = Json::new(text, String::new());
+            assert_eq!(json.read_short_whole(), expected, "{text}");
+            let read = text.find(|letter: char| letter != '-' && !letter.is_ascii_digit()).unwrap_or(text.len());
+            assert_eq!(json.index(), if expected.is_some() { read } else { 0 }, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_taken_only_as_it_is_usually_written() {
+        let takes = |text: &str, name: &str| Json::new(text, String::new()).take_key(&key_token(name));
+        assert!(takes("\"a\":1", "a") && takes("\"sched_dep_time\":1", "sched_dep_time") && takes("\"\":1", ""));
+        for (text, name) in
+            [("\"a\" :1", "a"), ("\"ab\":1", "a"), ("\"a", "a"), ("\"a\":1,\"b\":2", "a\":1,\"b"), ("\"\\\":1", "\\")]
+        {
+            assert!(!takes(text, name), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn plain_text_ends_where_its_first_other_byte_is(text in "[a-c\u{e9}\u{80}\u{1F600}\"\\\\\u{0}-\u{21}]{0,40}", plain in 0_usize..30) {
+            let text = format!("{}{text}", "x".repeat(plain));
+            let expected = text.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F)).unwrap_or(text.len());
+            prop_assert_eq!(plain_length(text.as_bytes()), expected);
+        }
+
+        #[test]
+        fn short_numbers_are_what_the_standard_library_reads(text in "-?[0-9]{1,9}[,.eE\u{2f}\u{3a}\u{e9}x]{0,9}") {
+            let mut json = Json::new(&text, String::new());
+            if let Some(value) = json.read_short_whole() {
+                let index = json.index();
+                prop_assert_eq!(Ok(value), text[..index].parse());
+                let mut again = Json::new(&text, String::new());
+                prop_assert_eq!(again.read_number().ok(), Some(&text[..index]));
+            }
+        }
+
+        #[test]
+        fn a_token_is_found_where_it_is(text in "[ab]{0,20}", token in "[ab]{0,20}") {
+            prop_assert_eq!(starts_with(text.as_bytes(), token.as_bytes()), text.starts_with(&token));
+        }
+
         #[test]
         fn it_takes_what_serde_json_takes(text in "[\\[\\]{}:,\"a0-2.eE+\\- \\\\untrfals\u{e9}]{0,24}") {
             prop_assert_eq!(is_json(&text), serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}", text);

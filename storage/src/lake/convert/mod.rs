@@ -240,6 +240,7 @@ impl Converter {
             let limit = i32::MAX / 2;
             return Err(Error::Invalid(format!("{bytes} bytes of rows are past the limit of {limit} for one batch")));
         }
+        self.columns.list.iter_mut().for_each(|column| column.reserve(rows.len()));
         let changes = self.state.changes;
         let mut set_aside = Vec::new();
         let mut keys = RowKeys::default();

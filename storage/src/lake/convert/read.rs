@@ -129,24 +129,30 @@ impl<'j, 's> Reader<'j, 's> {
         in_list: bool,
     ) -> Result<Rescued, Failure> {
         let mut rescued = Rescued::new();
-        let mut hint = 0;
-        let mut key = self.json.first_key()?;
-        while let Some(name) = key {
-            match columns.find(name, hint) {
-                Some(index) => {
-                    hint = index + 1;
+        let mut expected = 0;
+        let mut is_more = self.json.first_field()?;
+        while is_more {
+            // Records have their fields mostly in the order of the columns, which the first of them set.
+            let index = match columns.list.get(expected) {
+                Some(column) if self.json.take_key(&column.token) => Ok(expected),
+                _ => {
+                    let name = self.json.read_key()?;
+                    columns.find(name).ok_or_else(|| name.to_owned())
+                }
+            };
+            match index {
+                Ok(index) => {
+                    expected = index + 1;
                     self.read_field(&mut columns.list[index], row, depth, in_list, &mut rescued)?;
                 }
-                None => {
-                    let name = name.to_owned();
-                    self.read_unknown(columns, name, row, depth, in_list, &mut rescued)?;
-                }
+                Err(name) => self.read_unknown(columns, name, row, depth, in_list, &mut rescued)?,
             }
-            key = self.json.next_key()?;
+            is_more = self.json.next_field()?;
         }
         Ok(rescued)
     }
 
+    #[inline]
     fn read_field(
         &mut self,
         column: &mut Column,
@@ -167,6 +173,9 @@ impl<'j, 's> Reader<'j, 's> {
             column.push_null();
             return Ok(());
         }
+        if self.read_usual(column, peek)? {
+            return Ok(());
+        }
         match self.read_value(column, peek, row, depth, in_list) {
             Ok(below) if below.is_empty() => Ok(()),
             Ok(below) => {
@@ -185,6 +194,26 @@ impl<'j, 's> Reader<'j, 's> {
             }
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Reads a value of the most usual kinds, or nothing.
+    #[inline]
+    fn read_usual(&mut self, column: &mut Column, peek: Peek) -> Result<bool, JsonError> {
+        if peek == Peek::Number
+            && let (Values::Long(values), exact) = column.values_and_exact()
+            && let Some(value) = self.json.read_short_whole()
+        {
+            Column::push_long(values, exact, value);
+        } else if peek == Peek::String
+            && let Values::Text { ends, bytes } = &mut column.values
+        {
+            bytes.extend_from_slice(self.json.read_string()?.as_bytes());
+            ends.push(bytes.len() as i32);
+        } else {
+            return Ok(false);
+        }
+        column.push_valid();
+        Ok(true)
     }
 
     /// Reads a value that is not null; a value that the column cannot take is read to its end, unless it is a list.
@@ -241,7 +270,7 @@ impl<'j, 's> Reader<'j, 's> {
             if peek == Peek::Null {
                 self.json.read_null()?;
                 element.push_null();
-            } else {
+            } else if !self.read_usual(element, peek)? {
                 self.read_value(element, peek, at, depth, true)?;
             }
             next = self.json.next_element()?;

@@ -22,7 +22,7 @@ pub(super) struct CsvReader {
 
 impl CsvReader {
     pub(super) fn new(format: &CsvFormat, columns: &Columns) -> Self {
-        let places = format.columns().iter().map(|name| columns.find(name, 0)).collect();
+        let places = format.columns().iter().map(|name| columns.find(name)).collect();
         Self { parser: format.parser(), places }
     }
 
@@ -125,7 +125,7 @@ fn push_nested(column: &mut Column, text: &str, row: usize, state: &mut State) -
 
 /// The place of the column for lines or whole records.
 pub(super) fn value_place(columns: &Columns) -> Result<usize> {
-    let place = columns.find(VALUE_COLUMN, 0);
+    let place = columns.find(VALUE_COLUMN);
     let fits = |place: &usize| matches!(columns.list[*place].values, Values::Text { .. } | Values::Binary { .. });
     place.filter(fits).ok_or_else(|| {
         Error::Invalid(format!("lines and raw records need a column {VALUE_COLUMN:?} of type string or binary"))

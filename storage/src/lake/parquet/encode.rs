@@ -15,6 +15,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
 use super::{Compression, ParquetSettings};
+use crate::lake::schema::OFFSET;
 use crate::lake::{Error, Result};
 
 /// Encodes batches of `schema`; gives the file and its metadata.
@@ -89,7 +90,9 @@ fn properties(settings: &ParquetSettings, columns: &SchemaDescriptor, sort_by: &
         .set_compression(codec)
         .set_dictionary_enabled(settings.dictionary)
         .set_sorting_columns((!sorting.is_empty()).then_some(sorting))
-        .set_max_row_group_row_count(Some(settings.row_group_rows_max.max(1)));
+        .set_max_row_group_row_count(Some(settings.row_group_rows_max.max(1)))
+        // No two are the same.
+        .set_column_dictionary_enabled(ColumnPath::from(OFFSET), false);
     for leaf in columns.columns() {
         // A filter of a column's elements would be one that no reader asks.
         if let [name] = leaf.path().parts()

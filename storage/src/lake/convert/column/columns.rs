@@ -22,12 +22,9 @@ impl Columns {
         Self { list, by_name, path }
     }
 
-    /// The column of a field; `hint` is where it is expected.
-    pub(in crate::lake::convert) fn find(&self, name: &str, hint: usize) -> Option<usize> {
-        match self.list.get(hint) {
-            Some(column) if column.name == name => Some(hint),
-            _ => self.by_name.get(name).copied(),
-        }
+    /// The column of a field.
+    pub(in crate::lake::convert) fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
     }
 
     /// Adds a column at the end.

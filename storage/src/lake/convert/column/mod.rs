@@ -19,6 +19,8 @@ use arrow::datatypes::{Field, FieldRef};
 use iceberg::spec::{NestedField, NestedFieldRef};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
+use crate::lake::json::key_token;
+
 /// Which row a change of the schema came from, over the converter's life; 0 for what was there before.
 pub(super) type RowNumber = u64;
 
@@ -26,8 +28,12 @@ pub(super) type RowNumber = u64;
 pub(super) struct Column {
     pub(super) id: i32,
     pub(super) name: String,
+    /// How records usually write the name ([`key_token`]).
+    pub(super) token: Box<[u8]>,
     pub(super) values: Values,
     nulls: NullBufferBuilder,
+    /// As many as `nulls` has.
+    rows: usize,
     /// What another writer of the table demands; records that lack it are set aside.
     pub(super) required: bool,
     pub(super) doc: Option<String>,
@@ -58,8 +64,10 @@ impl Column {
         Self {
             id: field.id,
             name: field.name.clone(),
+            token: key_token(&field.name),
             values: Values::of_type(&field.field_type, &format!("{path}{}.", field.name.to_lowercase()), fresh, born),
             nulls: NullBufferBuilder::new(0),
+            rows: 0,
             required: field.required,
             doc: field.doc.clone(),
             fresh,
@@ -70,17 +78,37 @@ impl Column {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.nulls.len()
+    #[inline]
+    pub(super) const fn len(&self) -> usize {
+        self.rows
     }
 
     /// Fills the column with nulls up to `rows`.
+    #[inline]
     pub(super) fn pad(&mut self, rows: usize) {
-        let missing = rows.saturating_sub(self.len());
-        if missing == 0 {
-            return;
+        if rows > self.rows {
+            self.append_nulls(rows - self.rows);
         }
+    }
+
+    /// Makes room for `more` values of types that have a width.
+    pub(super) fn reserve(&mut self, more: usize) {
+        match &mut self.values {
+            Values::Int(values) | Values::Date(values) => values.reserve(more),
+            Values::Long(values)
+            | Values::Time(values)
+            | Values::Timestamp(values)
+            | Values::Timestamptz(values, _) => values.reserve(more),
+            Values::Double(values) => values.reserve(more),
+            Values::Text { ends, .. } => ends.reserve(more),
+            _ => {}
+        }
+    }
+
+    fn append_nulls(&mut self, missing: usize) {
         self.nulls.append_n_nulls(missing);
+        self.rows += missing;
+        let rows = self.rows;
         match &mut self.values {
             Values::Bool(values) => values.append_n(missing, false),
             Values::Int(values) | Values::Date(values) => values.resize(rows, 0),
@@ -108,17 +136,21 @@ impl Column {
     }
 
     /// Says that a value was appended to the buffers.
+    #[inline]
     pub(super) fn push_valid(&mut self) {
         self.nulls.append_non_null();
+        self.rows += 1;
     }
 
     /// Appends a whole number to a column of longs.
-    pub(super) fn push_long(values: &mut Vec<i64>, nulls_exact: &mut bool, value: i64) {
-        *nulls_exact &= value.unsigned_abs() <= EXACT_MAX;
+    #[inline]
+    pub(super) fn push_long(values: &mut Vec<i64>, exact: &mut bool, value: i64) {
+        *exact &= value.unsigned_abs() <= EXACT_MAX;
         values.push(value);
     }
 
     /// The flag that [`Column::push_long`] keeps, beside the values.
+    #[inline]
     pub(super) fn values_and_exact(&mut self) -> (&mut Values, &mut bool) {
         (&mut self.values, &mut self.exact)
     }
@@ -174,8 +206,9 @@ impl Column {
 
     /// Takes back all after the first `rows` values, also what a value that broke off left below.
     pub(super) fn truncate(&mut self, rows: usize) {
-        if self.len() > rows {
+        if self.rows > rows {
             self.nulls.truncate(rows);
+            self.rows = rows;
         }
         match &mut self.values {
             Values::Bool(values) => values.truncate(rows.min(values.len())),
@@ -269,6 +302,7 @@ impl Column {
     pub(super) fn finish(&mut self, rows: usize) -> ArrayRef {
         self.pad(rows);
         let nulls = self.nulls.finish();
+        self.rows = 0;
         self.values.finish(rows, nulls)
     }
 }

@@ -6,17 +6,27 @@ use serde_json::{Map, Number};
 
 use super::*;
 
+/// Whether this test's own reader reads the number's text exactly; a column of doubles may hold whole numbers too.
+fn is_read_exactly(number: f64) -> bool {
+    Number::from_f64(number).is_some_and(|number| serde_json::from_str(&number.to_string()).ok() == Some(number))
+}
+
+fn doubles() -> impl Strategy<Value = Value> {
+    any::<f64>().prop_filter_map("doubles of which text and value are the same number", |number| {
+        // The text of a whole double past 2^53 may be another whole number, and a column of longs has that of the text.
+        let is_same = number.fract() != 0.0 || !(9_007_199_254_740_992.0..9e18).contains(&number.abs());
+        (is_same && is_read_exactly(number)).then(|| Value::from(number))
+    })
+}
+
 fn values(depth: u32) -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
+        any::<i64>().prop_filter("exact", |number| is_read_exactly(*number as f64)).prop_map(Value::from),
         (-3i64..3).prop_map(Value::from),
-        any::<u64>().prop_map(Value::from),
-        any::<f64>().prop_filter_map("numbers that this test's own reader reads exactly", |number| {
-            let number = Number::from_f64(number)?;
-            (serde_json::from_str(&number.to_string()).ok() == Some(number.clone())).then(|| Value::from(number))
-        }),
+        any::<u64>().prop_filter("exact", |number| is_read_exactly(*number as f64)).prop_map(Value::from),
+        doubles(),
         prop::sample::select(vec![0.5, 1.0, 2.5]).prop_map(Value::from),
         "[a-c\u{e9}\"\\\\\n\u{1F600}]{0,4}".prop_map(Value::from),
     ];
