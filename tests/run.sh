@@ -78,7 +78,7 @@ export MILLRACE_TEST_NODE="$node"
 java="$MILLRACE_CACHE/java"
 wanted=$(cksum < tests/aws/java/pom.xml)
 if command -v mvn >/dev/null && command -v java >/dev/null && [ "$(cat "$java/.sdk" 2>/dev/null)" != "$wanted" ]; then
-  say "The AWS SDK for Java into $java"
+  say "The AWS SDK for Java and the Kinesis Producer Library into $java"
   rm -rf "$java"
   timeout 900 mvn -q -B -f tests/aws/java/pom.xml -Dmaven.repo.local="$MILLRACE_CACHE/maven" \
     org.apache.maven.plugins:maven-dependency-plugin:3.11.0:copy-dependencies -DoutputDirectory="$java" \
@@ -111,8 +111,8 @@ if [ $# -eq 0 ]; then
     skip+=(--skip the_javascript_sdk)
   fi
   if [ ! -e "$java/.sdk" ]; then
-    not_run+=("The AWS SDK for Java over CBOR and HTTP/2: no java, no mvn, or no Maven Central to install it from")
-    skip+=(--skip the_java_sdk)
+    not_run+=("The AWS SDK for Java over CBOR and HTTP/2, and the Kinesis Producer Library: no java, no mvn, or no Maven Central to install it from")
+    skip+=(--skip the_java_)
   fi
   [ ${#skip[@]} -eq 0 ] || set -- "$@" -- "${skip[@]}"
 fi

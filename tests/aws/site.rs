@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use millrace_tests::cli;
 use millrace_tests::server::{Server, ServerSettings};
+use millrace_tests::{certificate, cli};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -34,6 +34,19 @@ impl Site {
         let site = Self::with(&[("MILLRACE_AUTH", "on"), ("MILLRACE_ENCRYPTION_MASTER_KEY", MASTER_KEY), NO_TAKEOVER]);
         let root = Principal::create(&site, "", &["root"]);
         (site, root)
+    }
+
+    /// As [`Site::with_auth`], over TLS; with what the command line needs to be the principal.
+    pub(crate) fn with_auth_over_tls() -> (Self, Principal, Vec<(&'static str, String)>) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [cert, key] = certificate::write(folder.path()).map(|path| path.display().to_string());
+        let tls = [("MILLRACE_TLS_CERT_PATH", cert.as_str()), ("MILLRACE_TLS_KEY_PATH", &key)];
+        let auth = [("MILLRACE_AUTH", "on"), ("MILLRACE_ENCRYPTION_MASTER_KEY", MASTER_KEY)];
+        let server = Server::start(&on_top(&folder, &[tls, auth].concat()));
+        let site = Self { server, folder };
+        let root = Principal::create_with(&site, &[("MILLRACE_CA_FILE", &cert)], &["root"]);
+        let environment = vec![("MILLRACE_CA_FILE", cert), ("MILLRACE_TOKEN", root.token.clone())];
+        (site, root, environment)
     }
 
     /// Kills the server and starts it with these settings on top of its defaults, in place of those that it had.
@@ -78,8 +91,12 @@ pub(crate) struct Principal {
 impl Principal {
     /// Makes a principal on behalf of whose token it is.
     pub(crate) fn create(site: &Site, token: &str, arguments: &[&str]) -> Self {
+        Self::create_with(site, &[("MILLRACE_TOKEN", token)], arguments)
+    }
+
+    fn create_with(site: &Site, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let arguments = [&["principal", "create", "--output", "json"], arguments].concat();
-        let created = cli::millrace_with(&site.server, &[("MILLRACE_TOKEN", token)], &arguments).ok().json();
+        let created = cli::millrace_with(&site.server, environment, &arguments).ok().json();
         let text = |key: &str| created[key].as_str().expect("a new key has it").to_owned();
         Self { access_key_id: text("access_key_id"), secret: text("secret_access_key"), token: text("token") }
     }

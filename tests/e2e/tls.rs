@@ -1,30 +1,19 @@
 //! TLS as an operator meets it: a certificate of one's own, a client that checks it, and its replacement while clients are
 //! connected.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use millrace_client::proto::CreateStreamRequest;
 use millrace_client::{Client, ConnectionSettings, Position};
 use millrace_tests::server::{ServerSettings, signal};
 use millrace_tests::site::{Site, text};
-use millrace_tests::{cli, wait};
+use millrace_tests::{certificate, cli, wait};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Writes a certificate that signs itself, and its key.
-fn write_certificate(folder: &std::path::Path) -> [PathBuf; 2] {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]);
-    let made = made.expect("a certificate can be made");
-    let paths = ["cert.pem", "key.pem"].map(|name| folder.join(name));
-    std::fs::write(&paths[0], made.cert.pem()).expect("the test's folder can be written");
-    std::fs::write(&paths[1], made.signing_key.serialize_pem()).expect("the test's folder can be written");
-    paths
-}
-
 fn with_tls(settings: ServerSettings) -> ServerSettings {
     let folder = settings.data_dir.parent().expect("a folder").to_path_buf();
-    let [cert, key] = write_certificate(&folder);
+    let [cert, key] = certificate::write(&folder);
     settings.env("MILLRACE_TLS_CERT_PATH", cert.display()).env("MILLRACE_TLS_KEY_PATH", key.display())
 }
 
@@ -53,7 +42,7 @@ async fn a_client_talks_over_tls_and_stays_connected_over_a_new_certificate() {
     let first = subscription.next().await.expect("it goes on").expect("a record");
     assert_eq!(first.offset, 0);
 
-    let _paths = write_certificate(site.folder());
+    let _paths = certificate::write(site.folder());
     signal(site.server.pid(), "HUP");
     wait::until("the new certificate to be taken", DEADLINE, || {
         site.server.log().contains("the TLS certificate was changed").then_some(())

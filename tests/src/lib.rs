@@ -6,6 +6,7 @@
 pub mod wait;
 pub mod seed;
 pub mod server;
+pub mod certificate;
 pub mod cli;
 pub mod grpc;
 pub mod s3;

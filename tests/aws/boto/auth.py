@@ -14,9 +14,9 @@ from sdk import REGION, fails
 UNRECOGNIZED = "UnrecognizedClientException"
 
 
-def signer(endpoint, key_id, secret, region=REGION, **more):
+def signer(endpoint, key_id, secret, region=REGION, service="kinesis", **more):
     return boto3.client(
-        "kinesis",
+        service,
         endpoint_url=endpoint,
         region_name=region,
         aws_access_key_id=key_id,
@@ -58,6 +58,12 @@ def main():
     of_root = root.get_shard_iterator(StreamName="mine-1", **iterator)["ShardIterator"]
     fails("AccessDeniedException", writer.get_records, *words, ShardIterator=of_root)
     assert len(root.get_records(ShardIterator=of_root)["Records"]) == stored
+
+    identity = signer(endpoint, writer_id, writer_secret, service="sts").get_caller_identity()
+    assert (identity["Account"], identity["UserId"]) == ("000000000000", "writer"), identity
+    assert identity["Arn"] == "arn:aws:iam::000000000000:user/writer", identity
+    fails("InvalidAction", signer(endpoint, root_id, root_secret, service="sts").get_session_token, "GetCallerIdentity")
+    fails("SignatureDoesNotMatch", signer(endpoint, root_id, writer_secret, service="sts").get_caller_identity)
 
     unknown = signer(endpoint, "AKMRAAAAAAAAAAAAAAAA", root_secret)
     fails(UNRECOGNIZED, unknown.list_streams, "The security token included in the request is invalid.")

@@ -119,6 +119,11 @@ impl Caller {
         self.0.who.may_aws(self.0.action, arn)
     }
 
+    /// The principal that signed, where auth is on.
+    pub(in crate::api::aws) fn principal(&self) -> Option<&str> {
+        self.0.who.principal()
+    }
+
     /// Who pays for what the caller puts.
     pub(in crate::api::aws) fn payer(&self) -> Option<Arc<Payer>> {
         self.0.who.payer()

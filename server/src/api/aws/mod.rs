@@ -1,7 +1,7 @@
 //! The AWS protocols: what SDKs, the CLI and agents for Kinesis speak, over the same streams as gRPC.
 //!
 //! `protocol` is what all services share, `model` what AWS demands of each request, and a folder is a service: it calls the
-//! streams and maps what they say. Nothing here stores a record or moves a shard by itself.
+//! streams and maps what they say; `sts` is one question that producers ask first. Nothing here stores a record or moves a shard by itself.
 
 mod settings;
 mod metrics;
@@ -13,6 +13,7 @@ mod token;
 mod rates;
 mod control_rates;
 mod store;
+mod sts;
 mod kinesis;
 mod firehose;
 #[cfg(any(test, feature = "fuzzing"))]

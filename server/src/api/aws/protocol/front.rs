@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::post;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::body::{Bodies, Held};
 use super::request_id::RequestId;
@@ -19,6 +20,7 @@ use crate::api::aws::auth::{Caller, Unverified};
 use crate::api::aws::metrics::AwsMetrics;
 use crate::api::aws::model::Operation;
 use crate::api::aws::settings::AwsSettings;
+use crate::api::aws::sts;
 use crate::auth::Auth;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -32,6 +34,7 @@ const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 pub(in crate::api::aws) struct Front {
     services: Vec<Arc<dyn Service>>,
     auth: Auth,
+    account_id: String,
     bodies: Bodies,
     metrics: AwsMetrics,
     in_flight: TaskTracker,
@@ -45,6 +48,9 @@ pub(in crate::api::aws) fn router(front: Arc<Front>) -> Router {
 async fn handle(State(front): State<Arc<Front>>, request: Request) -> Response<Body> {
     let id = RequestId::new();
     let (parts, body) = request.into_parts();
+    if sts::is_query(&parts.headers) {
+        return front.query(&parts, body, &id).await;
+    }
     let format = format_of(&parts.headers);
     let answer = front.answer(&parts, body, format, &id).await;
     respond(answer, format.unwrap_or(Format::Json), &id)
@@ -62,7 +68,8 @@ impl Front {
             settings.request_in_flight_bytes_max.as_u64(),
             settings.request_timeout,
         );
-        Self { services, auth, bodies, metrics, in_flight: TaskTracker::new() }
+        let account_id = settings.account_id.clone();
+        Self { services, auth, account_id, bodies, metrics, in_flight: TaskTracker::new() }
     }
 
     /// Takes no more requests, and waits for those in flight.
@@ -116,6 +123,32 @@ impl Front {
         Ok((Arc::clone(service), operation))
     }
 
+    /// Answers a request in the Query protocol.
+    async fn query(&self, parts: &Parts, body: Body, id: &RequestId) -> Response<Body> {
+        let began = Instant::now();
+        let answer = self.identify(parts, body).await;
+        let outcome = answer.as_ref().map_or_else(AwsError::code, |_| "ok");
+        self.metrics.answered(sts::SERVICE, sts::OPERATION, outcome, began.elapsed());
+        let (status, xml) = sts::render(answer.as_ref(), &self.account_id, &id.id);
+        response(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), sts::XML, xml.into(), id)
+    }
+
+    async fn identify(&self, parts: &Parts, body: Body) -> Result<Caller, AwsError> {
+        let _tracked = self.enter()?;
+        let Held { bytes: body, place: _place } = self.bodies.read(&parts.headers, body).await?;
+        sts::read(&body)?;
+        let (service, operation) = (sts::SERVICE, sts::OPERATION);
+        Caller::of(&self.auth, &Unverified { parts, body: &body, service, operation })
+    }
+
+    /// Counts a request as one in flight, unless the server is closing.
+    fn enter(&self) -> Result<TaskTrackerToken, AwsError> {
+        if self.in_flight.is_closed() {
+            return Err(AwsError::unavailable("the server is closing; try again"));
+        }
+        Ok(self.in_flight.token())
+    }
+
     async fn call(
         self: &Arc<Self>,
         service: &Arc<dyn Service>,
@@ -129,10 +162,7 @@ impl Front {
             let message = "the content type is neither application/x-amz-json-1.1 nor application/x-amz-cbor-1.1";
             return Err(AwsError::new("UnknownOperationException", message).with_status(404));
         };
-        if self.in_flight.is_closed() {
-            return Err(AwsError::unavailable("the server is closing; try again"));
-        }
-        let _tracked = self.in_flight.token();
+        let _tracked = self.enter()?;
         let Held { bytes: body, place } = self.bodies.read(&parts.headers, body).await?;
         let request = Unverified { parts, body: &body, service: service.model().name, operation: operation.name };
         let caller = Caller::of(&self.auth, &request)?;
@@ -167,15 +197,20 @@ fn respond(answer: Result<Reply, AwsError>, format: Format, id: &RequestId) -> R
             (status, format.content_type(), body, Some(error.code()))
         }
     };
+    let mut response = response(status, content_type, body, id);
+    if let Some(code) = code {
+        response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(code));
+    }
+    response
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: Body, id: &RequestId) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     for (name, value) in [(REQUEST_ID, &id.id), (EXTENDED_ID, &id.extended)] {
         headers.insert(name, HeaderValue::from_str(value).expect("ids are ASCII"));
-    }
-    if let Some(code) = code {
-        headers.insert(ERROR_TYPE, HeaderValue::from_static(code));
     }
     response
 }
