@@ -58,6 +58,7 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use self::budget::Budget;
+use self::declaration::Declaration;
 use self::declared::{Declared, DeclaredTable};
 use self::entry::Entry;
 use self::layout::Layout;

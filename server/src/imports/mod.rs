@@ -43,6 +43,7 @@ use self::entry::{Declared, Entry};
 use self::ledger::Ledger;
 use self::metrics::ImportMetrics;
 use crate::auth::{Action, Auth, Payer, Resource};
+use crate::delivery::declaration::Declaration;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::streams::Streams;
