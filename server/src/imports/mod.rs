@@ -152,13 +152,7 @@ impl Imports {
             }
         });
         if wait {
-            let (mut progress, mut wanted) = (entry.progress.clone(), entry.wanted.subscribe());
-            tokio::select! {
-                biased;
-                done = progress.wait_for(|progress| progress.answered >= request) => drop(done.map_err(|_| closing(name))?),
-                _ = wanted.wait_for(|wanted| !wanted.running) => return Err(paused(name)),
-                () = entry.stop.cancelled() => return Err(closing(name)),
-            }
+            entry.until(|progress| progress.answered >= request).await?;
         }
         Ok(describe::described(&entry))
     }
