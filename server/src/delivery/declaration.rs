@@ -1,55 +1,116 @@
-//! What the declarations of deliveries and imports share: how they are stored, which one it is, and what they may be called.
+//! What all that a pipeline file declares shares: its name, how it is stored, which version it is, and how it is refused.
+
+use std::fmt::Display;
 
 use md5::{Digest, Md5};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::spec::{DeliverySpec, StreamSpec, TableSpec};
 use crate::error::{Error, Kind, Result};
+use crate::imports::ImportSpec;
 
 /// The most characters of a name.
 const NAME_LEN_MAX: usize = 128;
 
-/// The normalised TOML of any spec.
-pub(crate) fn to_toml<T: Serialize>(spec: &T) -> String {
-    toml::to_string(spec).expect("a spec has only values that TOML can hold")
+/// What a pipeline file declares. It is stored as its normalised TOML: every field written out, so that two declarations that
+/// mean the same are equal.
+pub(crate) trait Declaration: Serialize + DeserializeOwned {
+    /// The word for it, in a pipeline file and in errors.
+    const KIND: &'static str;
+
+    /// Its name, as it is declared.
+    fn name(&self) -> &str;
+
+    /// Reads what was stored.
+    fn from_toml(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            Error::new(Kind::DataLoss, format_args!("a stored {} cannot be read: {error}", Self::KIND))
+        })
+    }
+
+    /// The normalised TOML.
+    fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a spec has only values that TOML can hold")
+    }
+
+    /// Which declaration it is: another one for each that differs.
+    fn version(&self) -> String {
+        let hash = Md5::digest(self.to_toml().as_bytes());
+        hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// An error at one of its fields.
+    fn invalid(&self, field: &str, words: impl Display) -> Error {
+        Error::invalid(format_args!("{} {}: {field}: {words}", Self::KIND, self.name()))
+    }
+
+    /// Refuses a name that names of objects cannot hold.
+    fn check_name(&self) -> Result<()> {
+        let (kind, name) = (Self::KIND, self.name());
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        if !starts || name.len() > NAME_LEN_MAX || !name.bytes().all(fits) {
+            return Err(Error::invalid(format_args!(
+                "{kind} {name:?}: name: it must have 1 to {NAME_LEN_MAX} characters of a-z A-Z 0-9 _ - . and start with a letter or digit"
+            )));
+        }
+        Ok(())
+    }
 }
 
-/// Reads the spec of a stored `kind` from its normalised TOML.
-pub(crate) fn from_toml<T: DeserializeOwned>(kind: &str, text: &str) -> Result<T> {
-    toml::from_str(text)
-        .map_err(|error| Error::new(Kind::DataLoss, format_args!("a stored {kind} cannot be read: {error}")))
+impl Declaration for StreamSpec {
+    const KIND: &'static str = "stream";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
-/// Which declaration it is: another one for each that differs.
-pub(crate) fn version_of<T: Serialize>(spec: &T) -> String {
-    let hash = Md5::digest(to_toml(spec).as_bytes());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+impl Declaration for TableSpec {
+    const KIND: &'static str = "table";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
-/// Refuses a name that is none for a `kind`.
-pub(crate) fn check_name(kind: &str, name: &str) -> Result<()> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if !starts || name.len() > NAME_LEN_MAX || !name.bytes().all(fits) {
-        return Err(Error::invalid(format_args!(
-            "{kind} {name:?}: name: it must have 1 to {NAME_LEN_MAX} characters of a-z A-Z 0-9 _ - . and start with a letter or digit"
-        )));
+impl Declaration for DeliverySpec {
+    const KIND: &'static str = "delivery";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Declaration for ImportSpec {
+    const KIND: &'static str = "import";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Refuses versions that are expected, by name, of what is not declared, or has another one in force: `in_force` gives that,
+/// where there is one.
+pub(crate) fn check_versions<'a, D: Declaration + 'a>(
+    declared: impl Iterator<Item = &'a D> + Clone,
+    expected: impl Iterator<Item = (&'a str, &'a str)>,
+    in_force: impl Fn(&str) -> Option<String>,
+) -> Result<()> {
+    let kind = D::KIND;
+    for (name, expected) in expected {
+        if !declared.clone().any(|spec| spec.name() == name) {
+            let words = format_args!("a version of {kind} {name} is expected, which is not declared");
+            return Err(Error::invalid(words));
+        }
+        let found = in_force(name).unwrap_or_default();
+        if found != expected {
+            let words = |version: &str| if version.is_empty() { "absent".to_owned() } else { version.to_owned() };
+            let (found, expected) = (words(&found), words(expected));
+            let message = format_args!("{kind} {name} is {found}, and {expected} was expected: look at it again");
+            return Err(Error::new(Kind::Conflict, message).about(kind, name));
+        }
     }
     Ok(())
-}
-
-/// Refuses a version that is another one than the `kind` of this name has: `found` is empty where there is none.
-pub(crate) fn check_version(kind: &'static str, name: &str, found: &str, expected: &str) -> Result<()> {
-    if found == expected {
-        return Ok(());
-    }
-    let words = |version: &str| if version.is_empty() { "absent".to_owned() } else { version.to_owned() };
-    let (found, expected) = (words(found), words(expected));
-    let message = format_args!("{kind} {name} is {found}, and {expected} was expected: look at it again");
-    Err(Error::new(Kind::Conflict, message).about(kind, name))
-}
-
-/// What is told where a version is expected of something that is not declared.
-pub(crate) fn undeclared(kind: &str, name: &str) -> Error {
-    Error::invalid(format_args!("a version of {kind} {name} is expected, which is not declared"))
 }

@@ -8,6 +8,7 @@ use millrace_storage::lake::schema::ARRIVAL_TIME;
 use millrace_storage::log::ShardKey;
 use millrace_storage::meta::keys::intent::IntentValue;
 
+use super::declaration::Declaration;
 use super::layout::Layout;
 use super::spec::{DeliverySpec, TableSpec};
 use crate::error::Result;

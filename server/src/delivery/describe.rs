@@ -5,6 +5,7 @@ use millrace_storage::meta::keys::Totals;
 use millrace_storage::time::Timestamp;
 
 use super::Deliveries;
+use super::declaration::Declaration;
 use super::entry::Entry;
 use crate::error::Result;
 use crate::streams::{Held, StreamName};

@@ -5,6 +5,7 @@
 use millrace_storage::lake::input::{CsvFormat, Input};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::declaration::Declaration;
 use super::layout::Layout;
 use super::spec::{DeliverySpec, TableSpec};
 use crate::error::Result;

@@ -10,6 +10,7 @@ use millrace_storage::lake::partition::{KeyQuery, safe_key};
 use millrace_storage::lake::prefix::{DEFAULT_ERROR_PREFIX, DEFAULT_PREFIX, KeyName, Prefix};
 use millrace_storage::lake::row::Cause;
 
+use super::declaration::Declaration;
 use super::spec::DeliverySpec;
 use crate::error::Result;
 use crate::transform::PartitionKeys;

@@ -58,12 +58,13 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use self::budget::Budget;
+use self::declaration::Declaration;
 use self::declared::{Declared, DeclaredTable};
 use self::entry::Entry;
 use self::layout::Layout;
 use self::metrics::{DeliveryMetrics, Sample, Samples, WorkerMetrics};
 use self::turns::Turns;
-use self::worker::{Offsets, Reader, raise, reached};
+use self::worker::{Offsets, Progress, Reader, raise, reached};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::streams::{StreamName, Streams};
@@ -189,18 +190,9 @@ impl Deliveries {
         let entry = self.entry(name)?;
         let (target, stream) = (self.acknowledged(&entry), Arc::clone(&entry.declared().stream));
         entry.wanted.send_modify(|wanted| raise(&stream.topology(), &mut wanted.flush, &target));
-        let mut progress = entry.progress.clone();
-        let mut wanted = entry.wanted.subscribe();
-        let committed = progress
-            .wait_for(|progress| progress.recovered && reached(&stream.topology(), &progress.committed, &target));
-        let paused =
-            || Error::new(Kind::FailedPrecondition, format_args!("delivery {name} is paused; resume it first"));
-        tokio::select! {
-            biased;
-            committed = committed => drop(committed.map_err(|_| closing(name))?),
-            _ = wanted.wait_for(|wanted| !wanted.running) => return Err(paused()),
-            () = entry.stop.cancelled() => return Err(closing(name)),
-        }
+        let committed =
+            |progress: &Progress| progress.recovered && reached(&stream.topology(), &progress.committed, &target);
+        entry.until(committed).await?;
         Ok(self.describe_entry(&entry))
     }
 
@@ -213,10 +205,8 @@ impl Deliveries {
         let entry = self.entry(name)?;
         let mut progress = entry.progress.clone();
         let before = progress.wait_for(|progress| progress.recovered).await.map_err(|_| closing(name))?.clone();
-        let paused =
-            || Error::new(Kind::FailedPrecondition, format_args!("delivery {name} is paused; resume it first"));
         if !entry.wanted.borrow().running {
-            return Err(paused());
+            return Err(paused(name));
         }
         let mut request = 0;
         entry.wanted.send_modify(|wanted| {
@@ -224,13 +214,7 @@ impl Deliveries {
             (aim.request, aim.upto) = (aim.request + 1, aim.upto.max(before.next_batch));
             request = aim.request;
         });
-        let mut wanted = entry.wanted.subscribe();
-        let after = tokio::select! {
-            biased;
-            done = progress.wait_for(|progress| progress.replay_answered >= request) => done.map_err(|_| closing(name))?.clone(),
-            _ = wanted.wait_for(|wanted| !wanted.running) => return Err(paused()),
-            () = entry.stop.cancelled() => return Err(closing(name)),
-        };
+        let after = entry.until(|progress| progress.replay_answered >= request).await?;
         if let Some(failure) = after.replay_failure {
             return Err(failure);
         }
@@ -340,6 +324,10 @@ fn table_name(text: &str) -> Result<TableName> {
 
 fn not_found(name: &str) -> Error {
     Error::not_found(format_args!("no delivery is named {name}")).about("delivery", name)
+}
+
+fn paused(name: &str) -> Error {
+    Error::new(Kind::FailedPrecondition, format_args!("delivery {name} is paused; resume it first"))
 }
 
 fn closing(name: &str) -> Error {

@@ -84,6 +84,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::delivery::declaration::Declaration;
     use crate::delivery::spec::{Compression, Format, RateSpec, SchemaPolicy, Size};
     use crate::transform::TransformSpec;
 

@@ -8,22 +8,11 @@ use millrace_storage::lake::input::Input;
 use millrace_storage::lake::partition::Partitioning;
 use millrace_storage::lake::schema::{self, TableSchema};
 
-use super::declaration::to_toml;
+use super::declaration::Declaration;
 use super::spec::{SchemaPolicy, TableSpec};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 impl TableSpec {
-    /// Reads a spec from its normalised TOML.
-    pub(super) fn from_toml(text: &str) -> Result<Self> {
-        let broken = |error| Error::new(Kind::DataLoss, format_args!("a stored table cannot be read: {error}"));
-        toml::from_str(text).map_err(broken)
-    }
-
-    /// The normalised TOML.
-    pub(super) fn to_toml(&self) -> String {
-        to_toml(self)
-    }
-
     /// How rows become columns of the table; how they are written is the delivery's to say. An error names table, field and value.
     pub(crate) fn convert_settings(&self) -> Result<ConvertSettings> {
         let mut columns = Vec::with_capacity(self.columns.len());
@@ -115,9 +104,5 @@ impl TableSpec {
             }
         }
         Ok(())
-    }
-
-    fn invalid(&self, field: &str, words: impl std::fmt::Display) -> Error {
-        Error::invalid(format_args!("table {}: {field}: {words}", self.name))
     }
 }

@@ -17,7 +17,7 @@ use super::entry::Declared;
 use super::ledger::Ledger;
 use super::spec::ImportSpec;
 use super::{Imports, not_found};
-use crate::delivery::declaration::{check_version, undeclared};
+use crate::delivery::declaration::{Declaration, check_versions};
 use crate::delivery::{Action, Asked, Change, Deliveries, Pipeline};
 use crate::error::{Error, Kind, Result};
 use crate::streams::StreamName;
@@ -105,15 +105,10 @@ impl Imports {
     }
 
     fn check_versions(&self, planned: &Planned, expected: &BTreeMap<String, String>) -> Result<()> {
-        for (name, version) in expected {
-            let name = name.trim_start_matches(EXPECTED_PREFIX);
-            if !planned.specs.iter().any(|(spec, _)| spec.name == name) {
-                return Err(undeclared("import", name));
-            }
-            let found = self.entry(name).ok().map(|entry| entry.declared().spec.version()).unwrap_or_default();
-            check_version("import", name, &found, version)?;
-        }
-        Ok(())
+        let expected =
+            expected.iter().map(|(name, version)| (name.trim_start_matches(EXPECTED_PREFIX), version.as_str()));
+        let in_force = |name: &str| self.entry(name).ok().map(|entry| entry.declared().spec.version());
+        check_versions(planned.specs.iter().map(|(spec, _)| spec), expected, in_force)
     }
 
     async fn update(&self, spec: ImportSpec, owner: &str) -> Result<()> {

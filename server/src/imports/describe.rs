@@ -9,6 +9,7 @@ use millrace_storage::time::Timestamp;
 
 use super::Imports;
 use super::entry::Entry;
+use crate::delivery::declaration::Declaration;
 use crate::error::Result;
 
 /// What an import does at present.

@@ -43,6 +43,7 @@ use self::entry::{Declared, Entry};
 use self::ledger::Ledger;
 use self::metrics::ImportMetrics;
 use crate::auth::{Action, Auth, Payer, Resource};
+use crate::delivery::declaration::Declaration;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::Metrics;
 use crate::streams::Streams;
@@ -151,13 +152,7 @@ impl Imports {
             }
         });
         if wait {
-            let (mut progress, mut wanted) = (entry.progress.clone(), entry.wanted.subscribe());
-            tokio::select! {
-                biased;
-                done = progress.wait_for(|progress| progress.answered >= request) => drop(done.map_err(|_| closing(name))?),
-                _ = wanted.wait_for(|wanted| !wanted.running) => return Err(paused(name)),
-                () = entry.stop.cancelled() => return Err(closing(name)),
-            }
+            entry.until(|progress| progress.answered >= request).await?;
         }
         Ok(describe::described(&entry))
     }

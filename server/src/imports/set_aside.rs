@@ -5,7 +5,7 @@ use millrace_storage::meta::keys::import_set_aside::scan_set_aside;
 use millrace_storage::time::Timestamp;
 
 use super::worker::of_lake;
-use super::{ImportRun, Imports, closing, paused};
+use super::{ImportRun, Imports, paused};
 use crate::error::{Error, Kind, Result};
 
 /// Rows that were set aside together.
@@ -73,15 +73,7 @@ impl Imports {
             let words = format_args!("import {name} takes up what it has set aside already");
             return Err(Error::new(Kind::FailedPrecondition, words));
         }
-        let (mut progress, mut wanted) = (entry.progress.clone(), entry.wanted.subscribe());
-        tokio::select! {
-            biased;
-            done = progress.wait_for(|progress| progress.replayed.0 >= number) => {
-                let run = done.map_err(|_| closing(name))?.replayed.1.clone();
-                run.map(ImportRun::from).ok_or_else(|| Error::new(Kind::Internal, "a run that ended has no end"))
-            }
-            _ = wanted.wait_for(|wanted| !wanted.running) => Err(paused(name)),
-            () = entry.stop.cancelled() => Err(closing(name)),
-        }
+        let run = entry.until(|progress| progress.replayed.0 >= number).await?.replayed.1;
+        run.map(ImportRun::from).ok_or_else(|| Error::new(Kind::Internal, "a run that ended has no end"))
     }
 }

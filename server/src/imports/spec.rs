@@ -1,4 +1,4 @@
-//! What an `[[import]]` declares, and the limits of each field. It is kept as its normalised TOML, as a delivery is.
+//! What an `[[import]]` declares, and the limits of each field.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use crate::delivery::Size;
-use crate::delivery::declaration::{check_name, from_toml, to_toml, version_of};
-use crate::error::{Error, Result};
+use crate::delivery::declaration::Declaration;
+use crate::error::Result;
 
 /// The most bytes of a source's URL.
 const SOURCE_BYTES_MAX: usize = 1024;
@@ -128,23 +128,6 @@ pub enum OnBadRow {
 }
 
 impl ImportSpec {
-    /// Reads a spec from its normalised TOML.
-    pub fn from_toml(text: &str) -> Result<Self> {
-        from_toml("import", text)
-    }
-
-    /// The normalised TOML.
-    #[must_use]
-    pub fn to_toml(&self) -> String {
-        to_toml(self)
-    }
-
-    /// Which declaration it is: another one for each that differs.
-    #[must_use]
-    pub fn version(&self) -> String {
-        version_of(self)
-    }
-
     /// How often a failing read is tried again.
     #[must_use]
     pub fn retries(&self) -> u32 {
@@ -183,7 +166,7 @@ impl ImportSpec {
 
     /// Fills in the defaults and checks each field. The error names import, field, value and limit.
     pub fn normalised(mut self) -> Result<Self> {
-        check_name("import", &self.name)?;
+        self.check_name()?;
         self.normalise_source()?;
         self.pattern()?;
         if self.csv.is_some() && self.format != ImportFormat::Csv {
@@ -266,11 +249,6 @@ impl ImportSpec {
             return Err(self.invalid("retries", format_args!("{} is more than {RETRIES_MAX}", self.retries())));
         }
         Ok(())
-    }
-
-    /// An error at one of the import's fields.
-    pub(super) fn invalid(&self, field: &str, words: impl std::fmt::Display) -> Error {
-        Error::invalid(format_args!("import {}: {field}: {words}", self.name))
     }
 
     /// Checks a changed spec against the one in force.

@@ -13,6 +13,7 @@ use millrace_storage::time::Timestamp;
 
 use super::change::Action;
 use super::plan::Plan;
+use crate::delivery::declaration::Declaration;
 use crate::delivery::declared::Declared;
 use crate::delivery::spec::{DeliverySpec, StartSpec, TableSpec};
 use crate::delivery::{Deliveries, not_found};

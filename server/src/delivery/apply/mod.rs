@@ -14,7 +14,7 @@ pub use change::{Action, Asked, Change};
 use std::collections::BTreeMap;
 
 use super::Deliveries;
-use super::declaration::{check_version, undeclared};
+use super::declaration::{Declaration, check_versions};
 use super::pipeline::Pipeline;
 use crate::error::{Error, Result};
 use crate::streams::StreamName;
@@ -86,13 +86,8 @@ impl Deliveries {
     }
 
     fn check_versions(&self, pipeline: &Pipeline, expected: &BTreeMap<String, String>) -> Result<()> {
-        for (name, version) in expected {
-            if !pipeline.deliveries.iter().any(|spec| spec.name == *name) {
-                return Err(undeclared("delivery", name));
-            }
-            let found = self.entry(name).ok().map(|entry| entry.declared().spec.version()).unwrap_or_default();
-            check_version("delivery", name, &found, version)?;
-        }
-        Ok(())
+        let expected = expected.iter().map(|(name, version)| (name.as_str(), version.as_str()));
+        let in_force = |name: &str| self.entry(name).ok().map(|entry| entry.declared().spec.version());
+        check_versions(pipeline.deliveries.iter(), expected, in_force)
     }
 }

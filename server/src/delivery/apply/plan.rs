@@ -9,6 +9,7 @@ use millrace_storage::lake::schema::TableSchema;
 
 use super::change::{Asked, Change};
 use super::stream::{options_of, stream_toml};
+use crate::delivery::declaration::Declaration;
 use crate::delivery::pipeline::Pipeline;
 use crate::delivery::spec::{DeliverySpec, StreamSpec, TableSpec};
 use crate::delivery::{Deliveries, table_name};

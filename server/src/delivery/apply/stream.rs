@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::delivery::declaration::to_toml;
+use crate::delivery::declaration::Declaration;
 use crate::delivery::spec::{ModeSpec, QuotaSpec, RateSpec, Size, StreamSpec};
 use crate::streams::{self, StreamMode, StreamName, StreamOptions};
 
@@ -35,7 +35,7 @@ pub(super) fn options_of(spec: &StreamSpec) -> StreamOptions {
 /// A stream's declaration, written out in full.
 pub(super) fn stream_toml(name: &StreamName, spec: &streams::StreamSpec) -> String {
     let rate = |rate| Some(if rate == 0 { RateSpec::Off } else { RateSpec::PerSecond(rate) });
-    to_toml(&StreamSpec {
+    let declared = StreamSpec {
         name: name.to_string(),
         // Provisioned is what needs no words.
         mode: (spec.mode == StreamMode::OnDemand).then_some(ModeSpec::OnDemand),
@@ -52,5 +52,6 @@ pub(super) fn stream_toml(name: &StreamName, spec: &streams::StreamSpec) -> Stri
         stored_size_max: rate(spec.stored_bytes_max),
         hold_for_deliveries: Some(spec.hold_for_deliveries),
         encryption: Some(spec.encryption),
-    })
+    };
+    declared.to_toml()
 }

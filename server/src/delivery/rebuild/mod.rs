@@ -25,6 +25,7 @@ use millrace_storage::time::Timestamp;
 
 use self::plan::Plan;
 use self::write::Made;
+use super::declaration::Declaration;
 use super::declared::{Declared, DeclaredTable};
 use super::entry::Entry;
 use super::spec::DeliverySpec;

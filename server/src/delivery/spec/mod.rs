@@ -1,6 +1,4 @@
 //! What a pipeline file declares, and the limits of each field.
-//!
-//! A spec is kept as its normalised TOML: every field written out, so that two declarations that mean the same are equal.
 
 mod size;
 mod stream;
@@ -22,10 +20,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::normalise::PARTITIONS_DEFAULT;
-use super::declaration::{from_toml, to_toml, version_of};
 use super::input::InputSpec;
 use super::turns::Priority;
-use crate::error::Result;
 use crate::transform::TransformSpec;
 
 /// A `[[delivery]]`.
@@ -142,23 +138,6 @@ const fn buffer_interval() -> Duration {
 }
 
 impl DeliverySpec {
-    /// Reads a spec from its normalised TOML.
-    pub fn from_toml(text: &str) -> Result<Self> {
-        from_toml("delivery", text)
-    }
-
-    /// The normalised TOML.
-    #[must_use]
-    pub fn to_toml(&self) -> String {
-        to_toml(self)
-    }
-
-    /// Which declaration it is: another one for each that differs.
-    #[must_use]
-    pub fn version(&self) -> String {
-        version_of(self)
-    }
-
     /// The table's name, for `parquet`.
     #[must_use]
     pub fn table_name(&self) -> Option<&str> {

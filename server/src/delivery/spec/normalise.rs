@@ -1,16 +1,15 @@
 //! Checks of a delivery's fields, each within its limit, and the defaults of those that were left out.
 
-use std::fmt;
 use std::time::Duration;
 
 use millrace_storage::lake::prefix::{DEFAULT_PREFIX, PREFIX_BYTES_MAX};
 
 use super::{Compression, DeliverySpec, Format, Size, StartSpec};
-use crate::delivery::declaration::check_name;
+use crate::delivery::declaration::Declaration;
 use crate::delivery::input::InputSpec;
 use crate::delivery::layout::Layout;
 use crate::delivery::settings::MEMORY_BYTES_MIN;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::transform::TransformSpec;
 
 /// The sizes that a delivery's buffer may have.
@@ -37,7 +36,7 @@ const ROW_GROUP_ROWS_DEFAULT: usize = 1 << 20;
 impl DeliverySpec {
     /// Fills in the defaults and checks each field. The error names delivery, field, value and limit.
     pub fn normalised(mut self) -> Result<Self> {
-        check_name("delivery", &self.name)?;
+        self.check_name()?;
         self.check_buffer()?;
         if self.transforms.len() > TRANSFORMS_MAX {
             let steps = self.transforms.len();
@@ -194,11 +193,6 @@ impl DeliverySpec {
             return Err(self.invalid(field, format_args!("format {} does not take it", self.format.name())));
         }
         Ok(())
-    }
-
-    /// An error at one of the delivery's fields.
-    pub(in crate::delivery) fn invalid(&self, field: &str, words: impl fmt::Display) -> Error {
-        Error::invalid(format_args!("delivery {}: {field}: {words}", self.name))
     }
 
     /// Checks a changed spec against the one in force: some fields can never change, because batches, positions and

@@ -26,6 +26,7 @@ use super::replay::Taken;
 use super::retry::Retry;
 use super::sink::{self, Written};
 use crate::delivery::Parts;
+use crate::delivery::declaration::Declaration;
 use crate::delivery::declared::Declared;
 use crate::transform::Pins;
 

@@ -21,6 +21,7 @@ use super::chunk::{Chunk, Content};
 use super::flight::Batch;
 use super::retry::Retry;
 use crate::delivery::Parts;
+use crate::delivery::declaration::Declaration;
 use crate::delivery::declared::{Declared, DeclaredTable};
 use crate::delivery::spec::{BackupSpec, DeliverySpec, Format};
 use crate::error::{Error, Kind, Result};

@@ -5,3 +5,4 @@ mod once;
 mod rows;
 mod replay;
 mod due;
+mod failing;

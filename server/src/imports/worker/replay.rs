@@ -3,9 +3,7 @@
 //!
 //! Such an object is written once and never changes, and it is known only from the commit that moved the import behind its rows.
 
-use std::time::Duration;
-
-use millrace_storage::lake::import::{Again, Source, SourceObject};
+use millrace_storage::lake::import::{Again, Source};
 use millrace_storage::meta::keys::import::{ImportObjectKey, ImportObjectState};
 
 use super::object::Taking;
@@ -55,7 +53,8 @@ impl Worker {
     ) -> Result<(), Halt> {
         let source = Source::of(self.parts.store.clone());
         let url = &aside.value.url;
-        let Some(object) = self.find(declared, &source, url).await? else {
+        let find = || async { source.find_unchanging(url).await.map_err(of_lake) };
+        let Some(object) = self.retried(declared, &format!("looking for {url}"), find).await? else {
             tracing::warn!(import = self.name(), url, "rows that were set aside are gone, and cannot be taken up");
             found.left_open += 1;
             found.last_error = format!("{url} is gone, with {} rows that were set aside", aside.value.rows);
@@ -63,22 +62,6 @@ impl Worker {
         };
         let known = self.ledger.known_one(&self.ledger.key_of(&object)).await?;
         self.import_object(&source, declared, &object, known, Some(Taking { aside, again }), found).await
-    }
-
-    async fn find(&self, declared: &Declared, source: &Source, url: &str) -> Result<Option<SourceObject>, Halt> {
-        let mut streak = self.streak();
-        loop {
-            match source.find_unchanging(url).await.map_err(of_lake) {
-                Ok(object) => {
-                    self.recovered(&mut streak);
-                    return Ok(object);
-                }
-                Err(error) if streak.attempts >= u64::from(declared.spec.retries()) || !error.is_retryable() => {
-                    return Err(Halt::Failed(error));
-                }
-                Err(error) => self.failed(&mut streak, &format!("looking for {url}"), &error, Duration::ZERO).await?,
-            }
-        }
     }
 
     /// Gives up the current object where it is one that is gone.

@@ -115,11 +115,12 @@ impl Worker {
 
     async fn import(&mut self, declared: &Declared, retry_failed: bool, found: &mut Found) -> Result<(), Halt> {
         self.finish_replay(declared, found).await?;
-        let source = self.open_source(declared).await?;
+        // That asks nothing of a store yet: what fails here would fail again.
+        let source = self.parts.open_source(&declared.spec).await?;
         let begun_at_ms = self.ledger.position().run.as_ref().map_or(0, |run| run.begun_at_ms);
         // Objects that are too young are looked at once more when they have rested; those that came later are the next run's.
         for is_last in [false, true] {
-            let objects = self.list(&source, declared).await?;
+            let objects = self.retried(declared, "listing the source", || self.listed(&source, declared)).await?;
             *found = Found { seen: objects.len() as u64, ..Found::default() };
             let known = self.ledger.known().await?;
             self.leave_what_is_gone(&objects, &known).await?;
@@ -200,40 +201,6 @@ impl Worker {
              now is another version, and imported as a whole",
             value.records
         )
-    }
-
-    async fn open_source(&self, declared: &Declared) -> Result<Source, Halt> {
-        let mut streak = self.streak();
-        loop {
-            match self.parts.open_source(&declared.spec).await {
-                Ok(source) => return Ok(source),
-                Err(error) if streak.attempts >= u64::from(declared.spec.retries()) || !error.is_retryable() => {
-                    return Err(Halt::Failed(error));
-                }
-                Err(error) => self.failed(&mut streak, "opening the source", &error, Duration::ZERO).await?,
-            }
-        }
-    }
-
-    async fn list(&self, source: &Source, declared: &Declared) -> Result<Vec<SourceObject>, Halt> {
-        let mut streak = self.streak();
-        loop {
-            let listed = tokio::select! {
-                biased;
-                () = self.interrupted() => return Err(Halt::Stopped),
-                listed = self.listed(source, declared) => listed,
-            };
-            match listed {
-                Ok(objects) => {
-                    self.recovered(&mut streak);
-                    return Ok(objects);
-                }
-                Err(error) if streak.attempts >= u64::from(declared.spec.retries()) || !error.is_retryable() => {
-                    return Err(Halt::Failed(error));
-                }
-                Err(error) => self.failed(&mut streak, "listing the source", &error, Duration::ZERO).await?,
-            }
-        }
     }
 
     async fn listed(&self, source: &Source, declared: &Declared) -> Result<Vec<SourceObject>> {

@@ -1,40 +1,25 @@
 //! `system.import_failed_rows`: the rows that imports set aside, with cause, place and bytes.
-//!
-//! Rows are read object by object as the query asks for them, so that a scan takes the memory of one object.
 
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use datafusion::arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, RecordBatch, StringBuilder, TimestampMillisecondBuilder, UInt32Builder,
     UInt64Builder,
 };
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::PartitionStream;
-use futures::{StreamExt, TryStreamExt, stream};
 use millrace_storage::lake::import::BadRowLine;
 
-use super::{SystemTable, columns, time};
-use crate::error::{Error, Kind, Result};
+use super::by_object::{Objects, batch, decoded};
+use super::{columns, time};
+use crate::error::Result;
 use crate::imports::{ImportSetAside, Imports};
-use crate::query::error;
 
 /// The rows that imports set aside.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct ImportFailedRows {
     imports: Imports,
     schema: SchemaRef,
-}
-
-impl fmt::Debug for ImportFailedRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImportFailedRows").finish_non_exhaustive()
-    }
 }
 
 impl ImportFailedRows {
@@ -57,6 +42,23 @@ impl ImportFailedRows {
         ]);
         Self { imports: imports.clone(), schema }
     }
+}
+
+#[async_trait]
+impl Objects for ImportFailedRows {
+    type Object = ImportSetAside;
+
+    fn name(&self) -> &'static str {
+        "import_failed_rows"
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    async fn list(&self) -> Result<Vec<ImportSetAside>> {
+        self.imports.set_aside().await
+    }
 
     async fn read(&self, aside: ImportSetAside) -> Result<RecordBatch> {
         let mut rows = Rows::default();
@@ -64,49 +66,6 @@ impl ImportFailedRows {
             rows.push(&aside, &line)?;
         }
         rows.finish(&self.schema)
-    }
-}
-
-#[async_trait]
-impl SystemTable for ImportFailedRows {
-    fn name(&self) -> &'static str {
-        "import_failed_rows"
-    }
-
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    async fn rows(&self) -> Result<Vec<RecordBatch>> {
-        let mut batches = Vec::new();
-        for aside in self.imports.set_aside().await? {
-            batches.push(self.read(aside).await?);
-        }
-        Ok(batches)
-    }
-
-    fn stream(&self) -> Option<Arc<dyn PartitionStream>> {
-        Some(Arc::new(self.clone()))
-    }
-}
-
-impl PartitionStream for ImportFailedRows {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (listing, reading) = (self.clone(), self.clone());
-        let asides = stream::once(async move { listing.imports.set_aside().await });
-        let batches = asides
-            .map_ok(|asides| stream::iter(asides.into_iter().map(Ok::<_, Error>)))
-            .try_flatten()
-            .and_then(move |aside| {
-                let reading = reading.clone();
-                async move { reading.read(aside).await }
-            })
-            .map_err(error::external);
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches.boxed()))
     }
 }
 
@@ -131,9 +90,6 @@ struct Rows {
 
 impl Rows {
     fn push(&mut self, aside: &ImportSetAside, line: &BadRowLine) -> Result<()> {
-        let data = BASE64_STANDARD.decode(&line.raw_data).map_err(|error| {
-            Error::new(Kind::DataLoss, format_args!("{} holds data that is not base64: {error}", aside.url))
-        })?;
         self.import.append_value(&aside.import);
         self.stream.append_value(&line.stream);
         self.object.append_value(&line.object);
@@ -142,7 +98,7 @@ impl Rows {
         self.error_message.append_value(&line.error_message);
         self.attempts.append_value(line.attempts_made);
         self.partition_key.append_option(line.partition_key.as_deref());
-        self.data.append_value(data);
+        self.data.append_value(decoded(&line.raw_data, &aside.url)?);
         self.is_whole.append_value(line.is_whole);
         self.run.append_value(aside.run);
         self.set_aside.append_value(aside.at.as_millis());
@@ -168,8 +124,6 @@ impl Rows {
             Arc::new(self.replayed.finish()),
             Arc::new(self.url.finish()),
         ];
-        let failed =
-            |error| Error::new(Kind::Internal, format_args!("cannot make the rows of a system table: {error}"));
-        RecordBatch::try_new(Arc::clone(schema), arrays).map_err(failed)
+        batch(schema, arrays)
     }
 }

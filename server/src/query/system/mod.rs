@@ -6,6 +6,7 @@ mod streams;
 mod shards;
 mod deliveries;
 mod imports;
+mod by_object;
 mod import_failed_rows;
 mod objects;
 mod files;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::ReaderBuilder;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{SchemaProvider, Session, TableProvider};
@@ -33,6 +35,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use serde::Serialize;
 
+use self::by_object::ByObject;
 use super::error;
 use crate::delivery::Deliveries;
 use crate::error::{Error, Kind, Result};
@@ -70,9 +73,9 @@ pub fn system_tables(streams: &Streams, deliveries: &Deliveries, imports: &Impor
         Arc::new(imports::ImportRows { imports: imports.clone() }),
         Arc::new(imports::ImportRunRows { imports: imports.clone() }),
         Arc::new(imports::ImportObjectRows { imports: imports.clone() }),
-        Arc::new(import_failed_rows::ImportFailedRows::new(imports)),
-        Arc::new(objects::ObjectRecords::new(deliveries, objects::Records::Failed)),
-        Arc::new(objects::ObjectRecords::new(deliveries, objects::Records::Backup)),
+        Arc::new(ByObject(import_failed_rows::ImportFailedRows::new(imports))),
+        Arc::new(ByObject(objects::ObjectRecords::new(deliveries, objects::Records::Failed))),
+        Arc::new(ByObject(objects::ObjectRecords::new(deliveries, objects::Records::Backup))),
     ]
 }
 
@@ -89,15 +92,18 @@ pub(super) fn time() -> DataType {
 
 /// Rows whose serialised fields are named as the columns.
 pub(super) fn batches<R: Serialize>(schema: &SchemaRef, rows: &[R]) -> Result<Vec<RecordBatch>> {
-    let failed = |error| Error::new(Kind::Internal, format_args!("cannot make the rows of a system table: {error}"));
     let mut batches = Vec::new();
     for rows in rows.chunks(8192) {
         let mut decoder =
-            ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows.len()).build_decoder().map_err(failed)?;
-        decoder.serialize(rows).map_err(failed)?;
-        batches.extend(decoder.flush().map_err(failed)?);
+            ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows.len()).build_decoder().map_err(not_made)?;
+        decoder.serialize(rows).map_err(not_made)?;
+        batches.extend(decoder.flush().map_err(not_made)?);
     }
     Ok(batches)
+}
+
+fn not_made(error: ArrowError) -> Error {
+    Error::new(Kind::Internal, format_args!("cannot make the rows of a system table: {error}"))
 }
 
 /// The schema `system`.

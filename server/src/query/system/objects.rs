@@ -1,27 +1,18 @@
 //! `system.failed_records` and `system.backup_records`: what deliveries set aside, and the source records that they backed up.
-//!
-//! Rows are read object by object as the query asks for them, so that a scan takes the memory of one object.
 
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use datafusion::arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, RecordBatch, StringBuilder, TimestampMillisecondBuilder, UInt32Builder,
     UInt64Builder,
 };
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::PartitionStream;
-use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{SystemTable, columns, time};
+use super::by_object::{Objects, batch, decoded};
+use super::{columns, time};
 use crate::delivery::{Deliveries, LedgerObject};
-use crate::error::{Error, Kind, Result};
-use crate::query::error;
+use crate::error::Result;
 
 /// Which of the two tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,17 +22,11 @@ pub(super) enum Records {
 }
 
 /// The records of objects that no table of the catalog lists.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct ObjectRecords {
     deliveries: Deliveries,
     records: Records,
     schema: SchemaRef,
-}
-
-impl fmt::Debug for ObjectRecords {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectRecords").field("records", &self.records).finish_non_exhaustive()
-    }
 }
 
 impl ObjectRecords {
@@ -71,8 +56,24 @@ impl ObjectRecords {
         };
         Self { deliveries: deliveries.clone(), records, schema }
     }
+}
 
-    async fn objects(&self) -> Result<Vec<LedgerObject>> {
+#[async_trait]
+impl Objects for ObjectRecords {
+    type Object = LedgerObject;
+
+    fn name(&self) -> &'static str {
+        match self.records {
+            Records::Failed => "failed_records",
+            Records::Backup => "backup_records",
+        }
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    async fn list(&self) -> Result<Vec<LedgerObject>> {
         match self.records {
             Records::Failed => self.deliveries.set_aside_objects().await,
             Records::Backup => self.deliveries.backup_objects().await,
@@ -108,52 +109,6 @@ impl ObjectRecords {
     }
 }
 
-#[async_trait]
-impl SystemTable for ObjectRecords {
-    fn name(&self) -> &'static str {
-        match self.records {
-            Records::Failed => "failed_records",
-            Records::Backup => "backup_records",
-        }
-    }
-
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    async fn rows(&self) -> Result<Vec<RecordBatch>> {
-        let mut batches = Vec::new();
-        for object in self.objects().await? {
-            batches.push(self.read(object).await?);
-        }
-        Ok(batches)
-    }
-
-    fn stream(&self) -> Option<Arc<dyn PartitionStream>> {
-        Some(Arc::new(self.clone()))
-    }
-}
-
-impl PartitionStream for ObjectRecords {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (listing, reading) = (self.clone(), self.clone());
-        let objects = stream::once(async move { listing.objects().await });
-        let batches = objects
-            .map_ok(|objects| stream::iter(objects.into_iter().map(Ok::<_, Error>)))
-            .try_flatten()
-            .and_then(move |object| {
-                let reading = reading.clone();
-                async move { reading.read(object).await }
-            })
-            .map_err(error::external);
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches.boxed()))
-    }
-}
-
 /// Columns as they grow.
 #[derive(Default)]
 struct Rows {
@@ -176,9 +131,6 @@ struct Rows {
 
 impl Rows {
     fn place(&mut self, object: &LedgerObject, place: (u32, u64, i64), key: &str, data: &str) -> Result<()> {
-        let data = BASE64_STANDARD.decode(data).map_err(|error| {
-            Error::new(Kind::DataLoss, format_args!("{} holds data that is not base64: {error}", object.url()))
-        })?;
         let (shard, offset, arrival) = place;
         self.delivery.append_value(&object.delivery);
         self.batch.append_value(object.batch);
@@ -186,7 +138,7 @@ impl Rows {
         self.offset.append_value(offset);
         self.arrival_time.append_value(arrival);
         self.partition_key.append_value(key);
-        self.data.append_value(data);
+        self.data.append_value(decoded(data, object.url())?);
         self.url.append_value(object.url());
         Ok(())
     }
@@ -213,8 +165,6 @@ impl Rows {
                 Arc::new(self.replayed.finish()),
             ]);
         }
-        let failed =
-            |error| Error::new(Kind::Internal, format_args!("cannot make the rows of a system table: {error}"));
-        RecordBatch::try_new(Arc::clone(schema), arrays).map_err(failed)
+        batch(schema, arrays)
     }
 }

@@ -9,12 +9,10 @@ use millrace_storage::meta::{self, keys};
 use millrace_storage::time::Timestamp;
 
 use super::Streams;
-use super::stored::{spec_of, value_of};
+use super::stored::{spec_of, state_of, value_of};
 use crate::error::{Error, Kind, Result};
 use crate::streams::name::StreamName;
 use crate::streams::options::{Rejected, StreamOptions, StreamSpec};
-use crate::streams::reshard;
-use crate::streams::room::Room;
 use crate::streams::state::StreamState;
 
 impl Streams {
@@ -77,11 +75,7 @@ impl Streams {
     }
 
     fn insert(&self, name: &StreamName, value: &StreamValue, spec: StreamSpec) -> Result<Arc<StreamState>> {
-        let (id, created_at) = (StreamId(value.id), Timestamp(value.created_at_ms));
-        let topology = reshard::load(name, value, &spec, &[], &self.0.metrics)?;
-        let (room, counts) =
-            (Room::new(self.0.settings.stream_in_flight_bytes_max.as_u64()), self.0.metrics.stream(name));
-        let state = Arc::new(StreamState::new(id, name.clone(), created_at, spec, topology, room, counts));
+        let state = state_of(name, value, spec, &[], &self.0.settings, &self.0.metrics)?;
         self.0.by_name.write().insert(name.clone(), Arc::clone(&state));
         Ok(state)
     }

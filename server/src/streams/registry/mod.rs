@@ -18,14 +18,12 @@ use millrace_storage::log::{Log, StreamId};
 use millrace_storage::meta::keys::shard::ShardMetaKey;
 use millrace_storage::meta::keys::stream::StreamKey;
 use millrace_storage::meta::{MetaStore, keys};
-use millrace_storage::time::Timestamp;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::StreamMetrics;
 use super::name::StreamName;
 use super::options::Rejected;
-use super::reshard;
 use super::room::Room;
 use super::sampled::{Sample, Samples};
 use super::settings::StreamSettings;
@@ -34,7 +32,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use delete::forget;
-use stored::spec_of;
+use stored::{spec_of, state_of};
 
 /// The handle of all streams. Cheap to clone.
 #[derive(Clone)]
@@ -99,14 +97,10 @@ impl Streams {
             }
             let spec = spec_of(&key, &stored.value)?;
             let name = StreamName::any(&key.name)?;
-            let created_at = Timestamp(stored.value.created_at_ms);
             let from = shards.partition_point(|(shard, _)| shard.shard.stream < id);
             let to = shards.partition_point(|(shard, _)| shard.shard.stream <= id);
-            let topology = reshard::load(&name, &stored.value, &spec, &shards[from..to], &stream_metrics)?;
-            let room = Room::new(settings.stream_in_flight_bytes_max.as_u64());
-            let counts = stream_metrics.stream(&name);
-            let state = StreamState::new(id, name.clone(), created_at, spec, topology, room, counts);
-            by_name.insert(name, Arc::new(state));
+            let state = state_of(&name, &stored.value, spec, &shards[from..to], &settings, &stream_metrics)?;
+            by_name.insert(name, state);
         }
         let inner = Arc::new(Inner {
             log,

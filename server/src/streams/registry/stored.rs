@@ -1,14 +1,24 @@
-//! A stream's declaration as the meta store holds it.
+//! A stream as the meta store holds it.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_storage::log::StreamId;
+use millrace_storage::meta::keys::Stored;
+use millrace_storage::meta::keys::shard::{ShardMetaKey, ShardValue};
 use millrace_storage::meta::keys::stream::{self, StreamKey, StreamValue};
 use millrace_storage::time::Timestamp;
 
 use crate::error::{Error, Kind, Result};
+use crate::streams::metrics::StreamMetrics;
+use crate::streams::name::StreamName;
 use crate::streams::options::{StreamMode, StreamSpec};
 use crate::streams::quota::{OverQuota, ShardQuota};
+use crate::streams::reshard;
+use crate::streams::room::Room;
+use crate::streams::settings::StreamSettings;
+use crate::streams::state::StreamState;
 
 /// The burst of streams that were stored before they had one.
 const BURST_UNSET: Duration = Duration::from_secs(1);
@@ -61,4 +71,20 @@ pub(super) fn spec_of(key: &StreamKey, value: &StreamValue) -> Result<StreamSpec
         hold_for_deliveries: !value.trims_undelivered,
         encryption: value.encryption_key_version > 0,
     })
+}
+
+/// A stream as it runs, of what is stored of it and of its shards: none where it was never resharded.
+pub(super) fn state_of(
+    name: &StreamName,
+    value: &StreamValue,
+    spec: StreamSpec,
+    shards: &[(ShardMetaKey, Stored<ShardValue>)],
+    settings: &StreamSettings,
+    metrics: &StreamMetrics,
+) -> Result<Arc<StreamState>> {
+    let (id, created_at) = (StreamId(value.id), Timestamp(value.created_at_ms));
+    let topology = reshard::load(name, value, &spec, shards, metrics)?;
+    let room = Room::new(settings.stream_in_flight_bytes_max.as_u64());
+    let state = StreamState::new(id, name.clone(), created_at, spec, topology, room, metrics.stream(name));
+    Ok(Arc::new(state))
 }
