@@ -32,7 +32,7 @@ impl Answering {
     }
 
     fn outcome(&mut self, outcome: &Outcome) -> Vec<u32> {
-        let mut of = |case: u32, [position, len]: [u32; 2]| vec![case | 0xabcd_ef00, position, len];
+        let of = |case: u32, [position, len]: [u32; 2]| vec![case | 0xabcd_ef00, position, len];
         match outcome {
             Outcome::One(output) => {
                 let output = self.output(output);
