@@ -18,7 +18,9 @@ def answer_of(handler, event, data):
     for record, line in zip(event["records"], data.split("\n")):
         record["data"] = line
     answer = handler(event, None)
-    lines = [line_of(record.pop("data", None)) for record in answer["records"]]
+    lines = [line_of(record.get("data")) for record in answer["records"]]
+    for record in answer["records"]:
+        record.pop("data", None)
     return json.dumps(answer), "\n".join(lines)
 
 
