@@ -4,8 +4,8 @@
  * needed: no libc, no WASI, no generated code. Include it in one file and define millrace_transform there. Modules built with the
  * header of before, for the world `transformer`, go on to run as they are.
  *
- * A batch comes in one piece, and its positions become pointers here. The answer is a piece of memory as it is, from the first byte
- * that an outcome points to, so that nothing is copied here that was not changed.
+ * A batch comes in one piece, and its positions become pointers here. The answer is a piece of memory as it is, from the first
+ * byte that an outcome points to, so that nothing is copied here that was not changed.
  *
  * Memory is handed out and never taken back, because a module is instantiated anew for each call. */
 #ifndef MILLRACE_H
