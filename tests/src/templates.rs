@@ -67,7 +67,7 @@ impl Template {
                 .env("PYTHONDONTWRITEBYTECODE", "1")
                 .arg("-d")
                 .arg(wit())
-                .args(["-w", "transformer", "componentize", name, "-o"])
+                .args(["-w", python_world(name), "componentize", name, "-o"])
                 .arg(out)),
             Self::JavaScript(name) => run(Command::new(tool("node_modules/.bin/componentize-qjs"))
                 .args(["--sync", "--stub-wasi", "--world", "transformer", "--wit"])
@@ -87,6 +87,11 @@ impl Template {
             }
         }
     }
+}
+
+/// The world of a Python template, as its page says.
+fn python_world(name: &str) -> &'static str {
+    if name == "plain" { "transformer" } else { "lambda" }
 }
 
 fn compile_c(source: &Path, out: &Path) {

@@ -1,7 +1,11 @@
 /* What a Millrace transform in C needs: the records that it is given, the outcomes that it gives, and memory.
  *
- * It is the canonical ABI of proto/wit/transform.wit, written out, so that nothing but a C compiler for wasm32 is needed: no
- * libc, no WASI, no generated code. Include it in one file and define millrace_transform there.
+ * It is the world `packed-transformer` of proto/wit/transform.wit, written out, so that nothing but a C compiler for wasm32 is
+ * needed: no libc, no WASI, no generated code. Include it in one file and define millrace_transform there. Modules built with the
+ * header of before, for the world `transformer`, go on to run as they are.
+ *
+ * A batch comes in one piece, and its positions become pointers here. The answer is a piece of memory as it is, from the first
+ * byte that an outcome points to, so that nothing is copied here that was not changed.
  *
  * Memory is handed out and never taken back, because a module is instantiated anew for each call. */
 #ifndef MILLRACE_H
@@ -38,7 +42,15 @@ typedef struct {
   };
 } millrace_outcome;
 
-/* Yours: what becomes of one record. */
+/* How many bytes behind a record's data are free to be written. */
+#define MILLRACE_ROOM 16
+
+/* The first of them: what is put there goes on where an output is the data and that much more. */
+static inline uint8_t *millrace_room(const millrace_record *record) {
+  return (uint8_t *)record->data.bytes + record->data.len;
+}
+
+/* Yours: what becomes of one record. Its data may be changed in place. */
 static millrace_outcome millrace_transform(const millrace_record *record);
 
 extern uint8_t __heap_base;
@@ -83,23 +95,71 @@ static inline millrace_outcome millrace_failed(const char *reason) {
   return (millrace_outcome){.kind = 2, .reason = {(const uint8_t *)reason, len}};
 }
 
+/* What follows is called by Millrace. A batch begins where tables may. */
 __attribute__((export_name("cabi_realloc"))) void *cabi_realloc(void *old, size_t old_len, size_t align, size_t len) {
-  uint8_t *made = millrace_alloc(len, align);
+  uint8_t *made = millrace_alloc(len, align < 8 ? 8 : align);
   if (old != NULL) __builtin_memcpy(made, old, old_len < len ? old_len : len);
   return made;
 }
 
-typedef struct { const millrace_outcome *outcomes; size_t len; } millrace_answer;
+typedef struct { uint32_t len, zero; millrace_record records[]; } millrace_batch;
+typedef struct { const uint8_t *base; const millrace_outcome *outcomes; size_t len; } millrace_foot;
 
-__attribute__((export_name("transform"))) const millrace_answer *millrace_export(const millrace_record *records, size_t len) {
-  millrace_outcome *outcomes = millrace_alloc(len * sizeof *outcomes, 8);
-  for (size_t index = 0; index < len; index++) outcomes[index] = millrace_transform(&records[index]);
-  millrace_answer *answer = millrace_alloc(sizeof *answer, 8);
-  *answer = (millrace_answer){outcomes, len};
-  return answer;
+static inline void millrace_point(millrace_bytes *bytes, const uint8_t *batch) { bytes->bytes = batch + (uintptr_t)bytes->bytes; }
+
+static void millrace_unpack(uint8_t *batch, millrace_record *record) {
+  millrace_point(&record->id, batch);
+  millrace_point(&record->partition_key, batch);
+  millrace_point(&record->data, batch);
+  millrace_partition_key *keys = (millrace_partition_key *)(batch + (uintptr_t)record->partition_keys.keys);
+  record->partition_keys.keys = keys;
+  for (size_t index = 0; index < record->partition_keys.len; index++) {
+    millrace_point(&keys[index].name, batch);
+    millrace_point(&keys[index].value, batch);
+  }
+}
+
+static inline const uint8_t *millrace_first(const uint8_t *first, const void *bytes, size_t len) {
+  return len > 0 && (const uint8_t *)bytes < first ? bytes : first;
+}
+
+/* The first byte of all that an outcome points to, or that of before. */
+static const uint8_t *millrace_first_of(const uint8_t *first, const millrace_outcome *outcome) {
+  if (outcome->kind == 2) return millrace_first(first, outcome->reason.bytes, outcome->reason.len);
+  if (outcome->kind != 0) return first;
+  first = millrace_first(first, outcome->ok.outputs, outcome->ok.len);
+  for (size_t index = 0; index < outcome->ok.len; index++) {
+    const millrace_output *output = &outcome->ok.outputs[index];
+    const millrace_partition_keys *keys = &output->partition_keys;
+    first = millrace_first(first, output->data.bytes, output->data.len);
+    first = millrace_first(first, keys->keys, keys->len);
+    for (size_t key = 0; key < keys->len; key++) {
+      first = millrace_first(first, keys->keys[key].name.bytes, keys->keys[key].name.len);
+      first = millrace_first(first, keys->keys[key].value.bytes, keys->keys[key].value.len);
+    }
+  }
+  return first;
+}
+
+__attribute__((export_name("transform-packed"))) const millrace_bytes *millrace_export(uint8_t *bytes, size_t bytes_len) {
+  static millrace_bytes answer;
+  (void)bytes_len;
+  millrace_batch *batch = (millrace_batch *)bytes;
+  millrace_outcome *outcomes = millrace_alloc(batch->len * sizeof *outcomes, 8);
+  const uint8_t *base = (const uint8_t *)outcomes;
+  for (size_t index = 0; index < batch->len; index++) {
+    millrace_unpack(bytes, &batch->records[index]);
+    outcomes[index] = millrace_transform(&batch->records[index]);
+    base = millrace_first_of(base, &outcomes[index]);
+  }
+  /* The last that is allocated is where memory ends. */
+  millrace_foot *foot = millrace_alloc(sizeof *foot, 4);
+  *foot = (millrace_foot){base, outcomes, batch->len};
+  answer = (millrace_bytes){base, (size_t)((const uint8_t *)(foot + 1) - base)};
+  return &answer;
 }
 
 _Static_assert(sizeof(millrace_record) == 40 && sizeof(millrace_output) == 16 && sizeof(millrace_outcome) == 12,
-               "the layout is that of the canonical ABI on wasm32");
+               "the layout is that of packed batches on wasm32");
 
 #endif

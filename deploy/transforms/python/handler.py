@@ -4,14 +4,14 @@ import base64
 import json
 
 import wit_world
-from lambda_event import event_of, outcomes_of
+from lambda_event import answer_of
 
 
 def lambda_handler(event, context):
-    return {"records": [answer_of(record) for record in event["records"]]}
+    return {"records": [answer_to(record) for record in event["records"]]}
 
 
-def answer_of(record):
+def answer_to(record):
     answer = {"recordId": record["recordId"], "data": record["data"]}
     payload = json.loads(base64.b64decode(record["data"]))
     kind = payload["kind"]
@@ -25,5 +25,5 @@ def answer_of(record):
 
 
 class WitWorld(wit_world.WitWorld):
-    def transform(self, batch):
-        return outcomes_of(batch, lambda_handler(event_of(batch), None))
+    def handle(self, event, data):
+        return answer_of(lambda_handler, event, data)

@@ -6,7 +6,7 @@ The handler is the Lambda, as it runs in AWS: base64 in, a newline, base64 out. 
 import base64
 
 import wit_world
-from lambda_event import event_of, outcomes_of
+from lambda_event import answer_of
 
 
 def lambda_handler(event, context):
@@ -24,5 +24,5 @@ def lambda_handler(event, context):
 
 
 class WitWorld(wit_world.WitWorld):
-    def transform(self, batch):
-        return outcomes_of(batch, lambda_handler(event_of(batch), None))
+    def handle(self, event, data):
+        return answer_of(lambda_handler, event, data)

@@ -54,6 +54,27 @@ impl Input {
     pub fn id(&self) -> String {
         format!("{}:{}:{}", self.origin.shard, self.origin.offset, self.part)
     }
+
+    /// Appends [`Input::id`], without the formatter's detours: a module is given one with each record.
+    pub(super) fn put_id(&self, bytes: &mut Vec<u8>) {
+        put_decimal(bytes, self.origin.shard.0.into());
+        bytes.push(b':');
+        put_decimal(bytes, self.origin.offset.0);
+        bytes.push(b':');
+        put_decimal(bytes, self.part.into());
+    }
+}
+
+fn put_decimal(bytes: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len() - 1;
+    while number > 9 {
+        digits[at] += (number % 10) as u8;
+        number /= 10;
+        at -= 1;
+    }
+    digits[at] += number as u8;
+    bytes.extend_from_slice(&digits[at..]);
 }
 
 /// One thing that a transform made of a record.
@@ -156,6 +177,18 @@ mod tests {
 
     fn keys(pairs: &[(&str, &str)]) -> Result<PartitionKeys, String> {
         PartitionKeys::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn an_id_is_the_same_either_way() {
+        for number in [0, 9, 10, 4_294_967_295, 10_000_000_000_000_000_000, u64::MAX] {
+            let part = u32::try_from(number).unwrap_or(u32::MAX);
+            let origin = Origin { shard: ShardId(part), offset: Offset(number), ..Origin::default() };
+            let input = Input { origin, part, ..Input::default() };
+            let mut bytes = b"x".to_vec();
+            input.put_id(&mut bytes);
+            assert_eq!(String::from_utf8(bytes).unwrap(), format!("x{}", input.id()));
+        }
     }
 
     #[test]

@@ -40,12 +40,20 @@ impl Transform for Split {
             SplitBy::Json => split,
             SplitBy::Lines => lines,
         };
-        inputs.iter().map(|input| part(input.data.clone())).collect()
+        inputs.iter().map(|input| part(&input.data)).collect()
     }
 }
 
-fn split(data: Bytes) -> Outcome {
+fn split(data: &Bytes) -> Outcome {
     let trimmed = data.trim_ascii();
+    if is_flat_line(trimmed) {
+        return Outcome::One(data.slice_ref(trimmed).into());
+    }
+    take_apart(data, trimmed)
+}
+
+/// The way of every record; that of the usual one is shorter.
+fn take_apart(data: &Bytes, trimmed: &[u8]) -> Outcome {
     if trimmed.is_empty() {
         return Outcome::Dropped;
     }
@@ -54,7 +62,7 @@ fn split(data: Bytes) -> Outcome {
     }
     let mut values: Vec<Output> = Vec::new();
     for value in serde_json::Deserializer::from_slice(trimmed).into_iter::<&RawValue>() {
-        let taken = value.map_err(reason).and_then(|value| take(&data, value, &mut values));
+        let taken = value.map_err(reason).and_then(|value| take(data, value, &mut values));
         if let Err(reason) = taken {
             return Outcome::Failed(reason.into());
         }
@@ -66,7 +74,7 @@ fn split(data: Bytes) -> Outcome {
     }
 }
 
-fn lines(data: Bytes) -> Outcome {
+fn lines(data: &Bytes) -> Outcome {
     let lines = data.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let mut outputs: Vec<Output> =
         lines.filter(|line| !line.is_empty()).map(|line| data.slice_ref(line).into()).collect();
@@ -95,6 +103,24 @@ fn reason(error: serde_json::Error) -> String {
     } else {
         format!("the record is not a sequence of json values: {error}")
     }
+}
+
+/// Whether the bytes are one object on one line, with no other brace in it: most records are, and one look at them tells.
+fn is_flat_line(data: &[u8]) -> bool {
+    let [b'{', inner @ .., b'}'] = data else { return false };
+    match inner.last_chunk::<64>() {
+        // The last block overlaps the one before it, so that no byte is looked at alone.
+        Some(last) => inner.as_chunks::<64>().0.iter().chain([last]).all(|block| is_plain(block)),
+        None => is_plain(inner),
+    }
+}
+
+/// Whether bytes have neither a brace nor a line break, nor what comparing many bytes at a time cannot tell from them for free: `|`,
+/// `~`, and other control characters.
+fn is_plain(bytes: &[u8]) -> bool {
+    let found =
+        bytes.iter().fold(false, |found, byte| found | (byte.cast_signed() >= b'{'.cast_signed()) | (*byte < b' '));
+    !found
 }
 
 /// Whether the bytes are one object, as far as its braces tell.
@@ -145,7 +171,7 @@ mod tests {
     use super::*;
 
     fn run(data: &str) -> Outcome {
-        split(Bytes::copy_from_slice(data.as_bytes()))
+        split(&Bytes::copy_from_slice(data.as_bytes()))
     }
 
     #[test]
@@ -209,7 +235,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_fail() {
-        let outcome = split(Bytes::from_static(b"{\"a\":1}{\"b\":\"\xff\"}"));
+        let outcome = split(&Bytes::from_static(b"{\"a\":1}{\"b\":\"\xff\"}"));
         assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     }
 
@@ -230,6 +256,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_ends_where_the_long_one_does(text in "[{}\\[\\]\",:a1 \r\n\\\\]{0,12}", inner in "[a-z\u{e4}|\"{}\r\n]{0,200}", is_wrapped: bool) {
+            let text = if is_wrapped { format!("{text}{{{inner}}}") } else { text };
+            let data = Bytes::from(text);
+            prop_assert_eq!(split(&data), take_apart(&data, data.trim_ascii()));
+            let line = Bytes::from(format!(" {{\"a\":\"{}\"}}\n", inner.replace(['"', '\r', '\n'], "")));
+            prop_assert_eq!(split(&line), take_apart(&line, line.trim_ascii()));
+        }
+
         #[test]
         fn concatenated_objects_come_back(objects in proptest::collection::vec(object(), 1..6), separator in "[ \n\r]{0,2}") {
             let texts: Vec<String> = objects.iter().map(ToString::to_string).collect();

@@ -1,12 +1,12 @@
 //! One call of a module: records in, outcomes out, and what can go wrong in between.
 
-use wasmtime::component::{ComponentType, Lift, Lower};
+use wasmtime::component::InstancePre;
 use wasmtime::{Store, Trap};
 
-use super::CallLimits;
 use super::engine::Compiled;
 use super::guest::Guest;
-use crate::transform::{Grant, Input, Outcome, Output, PartitionKeys};
+use super::{CallLimits, lambda, packed, records};
+use crate::transform::{Grant, Input, Outcome, Output};
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -43,48 +43,57 @@ impl FaultKind {
     }
 }
 
-#[derive(ComponentType, Lower)]
-#[component(record)]
-struct WireRecord<'a> {
-    id: String,
-    #[component(name = "arrival-time-ms")]
-    arrival_time_ms: i64,
-    #[component(name = "partition-key")]
-    partition_key: &'a str,
-    data: &'a [u8],
-    #[component(name = "partition-keys")]
-    partition_keys: Vec<(&'a str, &'a str)>,
+/// How a module takes records: the function that it exports, of the worlds of `millrace:transform`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `transform`.
+    Records,
+    /// `transform-packed`.
+    Packed,
+    /// `handle`.
+    Lambda,
 }
 
-#[derive(ComponentType, Lift)]
-#[component(record)]
-struct WireOutput {
-    data: Vec<u8>,
-    #[component(name = "partition-keys")]
-    partition_keys: Vec<(String, String)>,
+/// Why a form could not be carried through.
+pub(super) enum Failed {
+    /// What the engine says of the module.
+    Guest(wasmtime::Error),
+    /// What it gave is not what was agreed.
+    Answer(String),
+    /// The host could not begin.
+    Host(String),
 }
 
-#[derive(ComponentType, Lift)]
-#[component(variant)]
-enum WireOutcome {
-    #[component(name = "ok")]
-    Ok(Vec<WireOutput>),
-    #[component(name = "dropped")]
-    Dropped,
-    #[component(name = "failed")]
-    Failed(String),
+impl Failed {
+    pub(super) fn host(error: impl std::fmt::Display) -> Self {
+        Self::Host(error.to_string())
+    }
+}
+
+impl From<wasmtime::Error> for Failed {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Guest(error)
+    }
 }
 
 /// What a module may use to begin.
 const PROBE: CallLimits = CallLimits { fuel_max: 1_000_000_000, memory_bytes_max: 1 << 30, output_bytes_max: 1 << 20 };
 
-/// Begins an instance and looks whether it exports a transform; calls nothing.
-pub(super) fn probe(compiled: &Compiled) -> Result<(), String> {
-    let mut store = Guest::store(compiled.engine(), &[], PROBE)?;
-    let begun = compiled.instance.instantiate(&mut store);
+/// Begins an instance and looks for the transform that it exports; calls nothing.
+pub(super) fn probe(instance: &InstancePre<Guest>) -> Result<Form, String> {
+    let mut store = Guest::store(instance.engine(), &[], PROBE)?;
+    let begun = instance.instantiate(&mut store);
     let instance = begun.map_err(|error| format!("the module cannot be instantiated: {error:#}"))?;
-    let found = instance.get_typed_func::<(&[WireRecord<'_>],), (Vec<WireOutcome>,)>(&mut store, "transform");
-    found.map(drop).map_err(|error| format!("the module exports no transform of millrace:transform@0.1.0: {error:#}"))
+    if packed::function(&mut store, &instance).is_ok() {
+        return Ok(Form::Packed);
+    }
+    if lambda::function(&mut store, &instance).is_ok() {
+        return Ok(Form::Lambda);
+    }
+    let found = records::function(&mut store, &instance);
+    found
+        .map(|_| Form::Records)
+        .map_err(|error| format!("the module exports no transform of millrace:transform@0.1.0: {error:#}"))
 }
 
 /// Calls a fresh instance.
@@ -94,47 +103,38 @@ pub(super) fn call(
     limits: CallLimits,
     inputs: &[Input],
 ) -> Result<Vec<Outcome>, Fault> {
-    let records: Vec<WireRecord<'_>> = inputs.iter().map(record).collect::<Result<_, _>>()?;
     let host = |message: String| Fault { kind: FaultKind::Host, message };
     let mut store = Guest::store(compiled.engine(), grant, limits).map_err(host)?;
     let instance = compiled.instance.instantiate(&mut store).map_err(|error| fault(&store, limits, &error))?;
-    let transform = instance
-        .get_typed_func::<(&[WireRecord<'_>],), (Vec<WireOutcome>,)>(&mut store, "transform")
-        .map_err(|error| host(error.to_string()))?;
-    let (outcomes,) = transform.call(&mut store, (&records,)).map_err(|error| fault(&store, limits, &error))?;
-    Ok(outcomes
-        .into_iter()
-        .map(|outcome| made(outcome).unwrap_or_else(|reason| Outcome::Failed(reason.into())))
-        .collect())
-}
-
-fn record(input: &Input) -> Result<WireRecord<'_>, Fault> {
-    let not_text = |_| Fault { kind: FaultKind::Host, message: "the record's partition key is no text".to_owned() };
-    Ok(WireRecord {
-        id: input.id(),
-        arrival_time_ms: input.origin.arrival_time.as_millis(),
-        partition_key: std::str::from_utf8(&input.partition_key).map_err(not_text)?,
-        data: &input.data,
-        partition_keys: input.partition_keys.iter().collect(),
+    let made = match compiled.form {
+        Form::Records => records::call(&mut store, &instance, inputs),
+        Form::Packed => packed::call(&mut store, &instance, limits, inputs),
+        Form::Lambda => lambda::call(&mut store, &instance, inputs),
+    };
+    made.map_err(|failed| match failed {
+        Failed::Guest(error) => fault(&store, limits, &error),
+        Failed::Answer(message) => Fault { kind: FaultKind::Answer, message: told(&store, message) },
+        Failed::Host(message) => host(message),
     })
 }
 
-fn made(outcome: WireOutcome) -> Result<Outcome, String> {
-    let output = |output: WireOutput| {
-        Ok(Output { data: output.data.into(), partition_keys: PartitionKeys::new(output.partition_keys)? })
-    };
-    match outcome {
-        WireOutcome::Ok(outputs) => {
-            let mut outputs: Vec<Output> = outputs.into_iter().map(output).collect::<Result<_, String>>()?;
-            Ok(match outputs.len() {
-                0 => return Err("the module gave ok without an output".to_owned()),
-                1 => outputs.pop().map_or(Outcome::Dropped, Outcome::One),
-                _ => Outcome::Many(outputs),
-            })
-        }
-        WireOutcome::Dropped => Ok(Outcome::Dropped),
-        WireOutcome::Failed(reason) => Err(reason.chars().take(1_000).collect()),
-    }
+/// The partition key as a module may see it.
+pub(super) fn partition_key(input: &Input) -> Result<&str, Failed> {
+    std::str::from_utf8(&input.partition_key).map_err(|_| Failed::host("the record's partition key is no text"))
+}
+
+/// The outcome of `ok`.
+pub(super) fn outputs(mut outputs: Vec<Output>) -> Result<Outcome, String> {
+    Ok(match outputs.len() {
+        0 => return Err("the module gave ok without an output".to_owned()),
+        1 => outputs.pop().map_or(Outcome::Dropped, Outcome::One),
+        _ => Outcome::Many(outputs),
+    })
+}
+
+/// As much of a module's reason as is kept.
+pub(super) fn reason(given: &str) -> String {
+    given.chars().take(1_000).collect()
 }
 
 fn fault(store: &Store<Guest>, limits: CallLimits, error: &wasmtime::Error) -> Fault {
@@ -152,9 +152,13 @@ fn fault(store: &Store<Guest>, limits: CallLimits, error: &wasmtime::Error) -> F
         Some(_) => (FaultKind::Trap, format!("it trapped: {cause}")),
         None => (FaultKind::Answer, format!("it failed: {cause}")),
     };
-    let message = match store.data().last_words() {
+    Fault { kind, message: told(store, what) }
+}
+
+/// What went wrong, with the module's last words.
+fn told(store: &Store<Guest>, what: String) -> String {
+    match store.data().last_words() {
         Some(words) => format!("{what} ({words})"),
         None => what,
-    };
-    Fault { kind, message }
+    }
 }

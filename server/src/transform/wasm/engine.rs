@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, OptLevel};
 
-use super::call;
+use super::call::{self, Form};
 use super::guest::{self, Guest};
 
 /// What a module may use of the thread's stack.
@@ -30,11 +30,12 @@ impl std::fmt::Debug for WasmEngine {
 /// A module that is ready to be instantiated.
 pub(in crate::transform) struct Compiled {
     pub(super) instance: InstancePre<Guest>,
+    pub(super) form: Form,
 }
 
 impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Compiled").finish_non_exhaustive()
+        f.debug_struct("Compiled").field("form", &self.form).finish_non_exhaustive()
     }
 }
 
@@ -83,8 +84,7 @@ impl WasmEngine {
         let component = unsafe { Component::deserialize(&self.engine, code) }.map_err(|error| format!("{error:#}"))?;
         let instance = self.linker.instantiate_pre(&component);
         let instance = instance.map_err(|error| format!("the module imports what a transform has not: {error:#}"))?;
-        let compiled = Compiled { instance };
-        call::probe(&compiled)?;
-        Ok(compiled)
+        let form = call::probe(&instance)?;
+        Ok(Compiled { instance, form })
     }
 }

@@ -8,6 +8,9 @@ mod componentize;
 mod guest;
 mod engine;
 mod call;
+mod records;
+mod packed;
+mod lambda;
 mod slots;
 mod cache;
 #[cfg(test)]

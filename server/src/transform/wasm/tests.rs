@@ -104,6 +104,48 @@ const ASKED: &str = r#"(module
       (br $each)))
     (local.get $answer)))"#;
 
+/// A core module of the packed world: ends each record with a line feed, in the room behind its data, and gives all of its memory;
+/// of one that begins with `n`, the first byte becomes how many records this instance has seen.
+const ENDED: &str = r#"(module
+  (memory (export "memory") 4)
+  (global $next (mut i32) (i32.const 1024))
+  (global $seen (mut i32) (i32.const 0))
+  (func $alloc (param $bytes i32) (result i32) (local $at i32)
+    (local.set $at (global.get $next))
+    (global.set $next (i32.and (i32.add (i32.add (local.get $at) (local.get $bytes)) (i32.const 7)) (i32.const -8)))
+    (local.get $at))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (call $alloc (local.get 3)))
+  (func (export "transform-packed") (param $batch i32) (param $len i32) (result i32)
+    (local $count i32) (local $outcome i32) (local $outcomes i32) (local $output i32) (local $record i32)
+    (local $data i32) (local $bytes i32) (local $foot i32) (local $index i32)
+    (local.set $count (i32.load (local.get $batch)))
+    (local.set $record (i32.add (local.get $batch) (i32.const 8)))
+    (local.set $outcomes (call $alloc (i32.mul (local.get $count) (i32.const 12))))
+    (local.set $outcome (local.get $outcomes))
+    (local.set $output (call $alloc (i32.mul (local.get $count) (i32.const 16))))
+    (block $done (loop $each
+      (br_if $done (i32.ge_u (local.get $index) (local.get $count)))
+      (local.set $data (i32.add (local.get $batch) (i32.load offset=24 (local.get $record))))
+      (local.set $bytes (i32.load offset=28 (local.get $record)))
+      (global.set $seen (i32.add (global.get $seen) (i32.const 1)))
+      (if (i32.eq (i32.load8_u (local.get $data)) (i32.const 110)) (then
+        (i32.store8 (local.get $data) (i32.add (i32.const 48) (global.get $seen)))))
+      (i32.store8 (i32.add (local.get $data) (local.get $bytes)) (i32.const 10))
+      (i32.store (local.get $output) (local.get $data))
+      (i32.store offset=4 (local.get $output) (i32.add (local.get $bytes) (i32.const 1)))
+      (i32.store offset=4 (local.get $outcome) (local.get $output))
+      (i32.store offset=8 (local.get $outcome) (i32.const 1))
+      (local.set $record (i32.add (local.get $record) (i32.const 40)))
+      (local.set $outcome (i32.add (local.get $outcome) (i32.const 12)))
+      (local.set $output (i32.add (local.get $output) (i32.const 16)))
+      (local.set $index (i32.add (local.get $index) (i32.const 1)))
+      (br $each)))
+    (local.set $foot (call $alloc (i32.const 12)))
+    (i32.store offset=4 (local.get $foot) (local.get $outcomes))
+    (i32.store offset=8 (local.get $foot) (local.get $count))
+    (i32.store offset=20 (i32.const 0) (i32.add (local.get $foot) (i32.const 12)))
+    (i32.const 16)))"#;
+
 const LIMITS: CallLimits = CallLimits { fuel_max: 2_000_000, memory_bytes_max: 8 << 20, output_bytes_max: 8 << 20 };
 
 fn engine() -> &'static WasmEngine {
@@ -225,6 +267,27 @@ fn a_record_comes_out_the_same_however_it_is_batched() {
 fn a_module_remembers_nothing_from_call_to_call() {
     let (wasm, _) = step(LIMITS, 1);
     assert_eq!(wasm.apply(&inputs(&["n", "n", "n"])), [one("1"), one("1"), one("1")]);
+}
+
+#[test]
+fn a_packed_module_gives_each_outcome_and_remembers_nothing() {
+    let ended = compiled(ENDED).unwrap();
+    assert_eq!(ended.form, call::Form::Packed);
+    let of = |call_records_max, limits| Wasm { compiled: Arc::clone(&ended), ..step(limits, call_records_max).0 };
+    let data = ["a", "n", "n2", "b"];
+    assert_eq!(of(500, LIMITS).apply(&inputs(&data)), ["a\n", "2\n", "32\n", "b\n"].map(one));
+    assert_eq!(of(1, LIMITS).apply(&inputs(&data)), ["a\n", "1\n", "12\n", "b\n"].map(one));
+    // One outcome alone takes that much, so many do not fit a call that gives no more; each alone does.
+    let large: &'static str = "x".repeat(2_000).leak();
+    let given = inputs(&[large; 40]);
+    let few = CallLimits { output_bytes_max: 5_000, ..LIMITS };
+    let outcomes = of(500, few).apply(&given);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::One(output) if output.data.len() == 2_001)));
+    let none = CallLimits { output_bytes_max: 1_000, ..LIMITS };
+    assert!(of(500, none).apply(&given).iter().all(|outcome| matches!(outcome, Outcome::Failed(_))));
+    let fuel = CallLimits { fuel_max: 10, ..LIMITS };
+    let Outcome::Failed(failure) = of(500, fuel).apply(&inputs(&["a"])).remove(0) else { panic!("it had fuel for 10") };
+    assert!(failure.message.contains("fuel"), "{failure:?}");
 }
 
 #[test]
