@@ -23,7 +23,7 @@ fn java(program: &str) -> Command {
     assert!(is_there, "./tests/run.sh puts the SDK for Java into {}, where there is Maven", folder.display());
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("aws/java").join(program);
     let mut java = Command::new("java");
-    java.arg("-cp").arg(folder.join("*")).arg(source);
+    java.arg("-cp").arg(folder.join("*")).arg(source).env("AWS_EC2_METADATA_DISABLED", "true");
     java
 }
 

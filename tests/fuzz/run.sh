@@ -10,7 +10,9 @@ shift
 require build
 
 cache="${MILLRACE_CACHE:-$HOME/.cache/millrace}/fuzz"
-export RUSTC_WRAPPER="$PWD/instrument" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
+export RUSTC_WRAPPER="$PWD/instrument" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}" MILLRACE_FUZZ_HOST="$cache/host.o"
+mkdir -p "$cache"
+cc -c -fPIC -o "$MILLRACE_FUZZ_HOST" host.c
 cargo build --locked --bins
 mkdir -p artifacts
 # As much as the server's threads have: what nests without a limit shows.

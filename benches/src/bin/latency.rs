@@ -1,9 +1,11 @@
-//! One producer, one record a put, one put at a time: its time against one raw write and `fdatasync` of the same disk.
+//! One producer, one record a put, one put at a time: its time against one raw write and `fdatasync` of the same disk, into a
+//! file that was written before. So are the write-ahead logs of a server that has run for a while, which this one does first.
 #![expect(clippy::print_stdout, reason = "a bench's result is its output")]
 
 use std::time::Instant;
 
 use clap::Parser;
+use millrace_benches::load::Producers;
 use millrace_benches::place::Place;
 use millrace_benches::site::Site;
 use millrace_benches::{disk, load, percentile};
@@ -18,6 +20,9 @@ struct Arguments {
     place: Place,
     #[arg(long, default_value_t = 1024)]
     record_bytes: usize,
+    /// Seconds of a load of batches before; with 0 the write-ahead log is a file that grows with each put.
+    #[arg(long, default_value_t = 3)]
+    load_seconds: u64,
 }
 
 #[tokio::main]
@@ -26,6 +31,11 @@ async fn main() -> std::io::Result<()> {
     arguments.place.begin()?;
     let site = Site::start(&arguments.place.folder);
     site.create_stream("bench", 1).await;
+    if arguments.load_seconds > 0 {
+        let producers = Producers { producers: 8, batch_records: 500, record_bytes: arguments.record_bytes };
+        let done = load::run(&site.server.endpoint(), &producers.load(arguments.load_seconds)).await;
+        println!("{} MB were put before", done.bytes / 1_000_000);
+    }
     let mut client = load::connect(&site.server.endpoint()).await;
     let records = load::noise(1, 1, arguments.record_bytes).remove(0);
     let mut puts = Vec::with_capacity(arguments.puts);

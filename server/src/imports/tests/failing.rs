@@ -87,7 +87,7 @@ async fn an_import_is_not_shown_as_failing_once_the_step_that_failed_succeeds() 
     process.imports.run("i", false, false).await.unwrap();
     let mut progress = process.imports.entry("i").unwrap().progress.clone();
     let mut shows = async |what: &str, shown: fn(&Progress) -> bool| {
-        let shown = tokio::time::timeout(Duration::from_secs(30), progress.wait_for(|progress| shown(progress)));
+        let shown = tokio::time::timeout(Duration::from_secs(30), progress.wait_for(shown));
         shown.await.unwrap_or_else(|_| panic!("{what} within 30 s")).unwrap().clone()
     };
     let failing = shows("a failure", |progress| progress.failing.is_some()).await;
