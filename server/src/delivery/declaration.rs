@@ -8,7 +8,6 @@ use serde::de::DeserializeOwned;
 
 use super::spec::{DeliverySpec, StreamSpec, TableSpec};
 use crate::error::{Error, Kind, Result};
-use crate::imports::ImportSpec;
 
 /// The most characters of a name.
 const NAME_LEN_MAX: usize = 128;
@@ -77,14 +76,6 @@ impl Declaration for TableSpec {
 
 impl Declaration for DeliverySpec {
     const KIND: &'static str = "delivery";
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl Declaration for ImportSpec {
-    const KIND: &'static str = "import";
 
     fn name(&self) -> &str {
         &self.name

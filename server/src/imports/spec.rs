@@ -127,6 +127,14 @@ pub enum OnBadRow {
     Fail,
 }
 
+impl Declaration for ImportSpec {
+    const KIND: &'static str = "import";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl ImportSpec {
     /// How often a failing read is tried again.
     #[must_use]
