@@ -5,6 +5,7 @@
 pub mod error;
 mod complete;
 mod retry;
+mod halted;
 pub mod metrics;
 pub mod cloudwatch;
 pub mod disk;

@@ -18,11 +18,11 @@ struct Arguments {
     puts: usize,
     #[command(flatten)]
     place: Place,
-    #[arg(long, default_value_t = 1024)]
-    record_bytes: usize,
     /// Seconds of a load of batches before; with 0 the write-ahead log is a file that grows with each put.
     #[arg(long, default_value_t = 3)]
     load_seconds: u64,
+    #[command(flatten)]
+    producers: Producers,
 }
 
 #[tokio::main]
@@ -32,12 +32,11 @@ async fn main() -> std::io::Result<()> {
     let site = Site::start(&arguments.place.folder);
     site.create_stream("bench", 1).await;
     if arguments.load_seconds > 0 {
-        let producers = Producers { producers: 8, batch_records: 500, record_bytes: arguments.record_bytes };
-        let done = load::run(&site.server.endpoint(), &producers.load(arguments.load_seconds)).await;
+        let done = load::run(&site.server.endpoint(), &arguments.producers.load(arguments.load_seconds)).await;
         println!("{} MB were put before", done.bytes / 1_000_000);
     }
     let mut client = load::connect(&site.server.endpoint()).await;
-    let records = load::noise(1, 1, arguments.record_bytes).remove(0);
+    let records = load::noise(1, 1, arguments.producers.record_bytes).remove(0);
     let mut puts = Vec::with_capacity(arguments.puts);
     let mut raw = Vec::with_capacity(arguments.puts);
     // In turns, so that a slow moment of the disk falls on both.
@@ -49,7 +48,11 @@ async fn main() -> std::io::Result<()> {
             puts.push(start.elapsed());
             assert_eq!(answer.get_ref().failed_count, 0, "a put was refused");
         }
-        raw.extend(disk::synced_writes(&arguments.place.folder, arguments.record_bytes, arguments.puts / 10)?);
+        raw.extend(disk::synced_writes(
+            &arguments.place.folder,
+            arguments.producers.record_bytes,
+            arguments.puts / 10,
+        )?);
     }
     println!("put of one record:    {}", percentile::line(&mut puts));
     println!("raw write, fdatasync: {}", percentile::line(&mut raw));

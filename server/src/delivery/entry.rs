@@ -7,12 +7,13 @@ use millrace_storage::time::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::Parts;
 use super::declared::Declared;
 use super::describe::State;
 use super::metrics::Sample;
 use super::worker::{Held, Progress, Retry, Wanted, Worker};
-use super::{Parts, closing, paused};
 use crate::error::Result;
+use crate::halted::until;
 
 /// A running delivery.
 #[derive(Debug)]
@@ -68,13 +69,8 @@ impl Entry {
 
     /// Waits until the worker says so, and gives what it said; an error where it is paused, stopped or deleted before.
     pub(super) async fn until(&self, so: impl FnMut(&Progress) -> bool) -> Result<Progress> {
-        let (mut progress, mut wanted) = (self.progress.clone(), self.wanted.subscribe());
-        tokio::select! {
-            biased;
-            said = progress.wait_for(so) => Ok(said.map_err(|_| closing(&self.name))?.clone()),
-            _ = wanted.wait_for(|wanted| !wanted.running) => Err(paused(&self.name)),
-            () = self.stop.cancelled() => Err(closing(&self.name)),
-        }
+        let said = until(&self.progress, so, &self.wanted, |wanted| !wanted.running, &self.stop).await;
+        said.map_err(|halted| halted.error("delivery", &self.name))
     }
 
     /// Waits until the worker has ended.

@@ -66,6 +66,7 @@ use self::metrics::{DeliveryMetrics, Sample, Samples, WorkerMetrics};
 use self::turns::Turns;
 use self::worker::{Offsets, Progress, Reader, raise, reached};
 use crate::error::{Error, Kind, Result};
+use crate::halted::Halted;
 use crate::metrics::Metrics;
 use crate::streams::{StreamName, Streams};
 use crate::transform::{Chain, Transforms};
@@ -327,11 +328,11 @@ fn not_found(name: &str) -> Error {
 }
 
 fn paused(name: &str) -> Error {
-    Error::new(Kind::FailedPrecondition, format_args!("delivery {name} is paused; resume it first"))
+    Halted::Paused.error("delivery", name)
 }
 
 fn closing(name: &str) -> Error {
-    Error::unavailable(format_args!("delivery {name} was stopped or deleted"))
+    Halted::Stopped.error("delivery", name)
 }
 
 impl From<millrace_storage::catalog::Error> for Error {

@@ -7,12 +7,13 @@ use millrace_storage::meta::keys::import::{ImportPositionValue, ImportRunValue};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::Parts;
 use super::ledger::Ledger;
 use super::schedule::Schedule;
 use super::spec::ImportSpec;
 use super::worker::Worker;
-use super::{Parts, closing, paused};
 use crate::error::Result;
+use crate::halted::until;
 
 /// An import's declaration, taken apart.
 #[derive(Debug)]
@@ -100,13 +101,8 @@ impl Entry {
 
     /// Waits until the worker says so, and gives what it said; an error where it is paused, stopped or deleted before.
     pub(super) async fn until(&self, so: impl FnMut(&Progress) -> bool) -> Result<Progress> {
-        let (mut progress, mut wanted) = (self.progress.clone(), self.wanted.subscribe());
-        tokio::select! {
-            biased;
-            said = progress.wait_for(so) => Ok(said.map_err(|_| closing(&self.name))?.clone()),
-            _ = wanted.wait_for(|wanted| !wanted.running) => Err(paused(&self.name)),
-            () = self.stop.cancelled() => Err(closing(&self.name)),
-        }
+        let said = until(&self.progress, so, &self.wanted, |wanted| !wanted.running, &self.stop).await;
+        said.map_err(|halted| halted.error("import", &self.name))
     }
 
     /// Waits until the worker has ended.

@@ -44,7 +44,8 @@ use self::ledger::Ledger;
 use self::metrics::ImportMetrics;
 use crate::auth::{Action, Auth, Payer, Resource};
 use crate::delivery::declaration::Declaration;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
+use crate::halted::Halted;
 use crate::metrics::Metrics;
 use crate::streams::Streams;
 
@@ -137,7 +138,7 @@ impl Imports {
     /// when it is asked for.
     ///
     /// # Errors
-    /// [`Kind::NotFound`]; [`Kind::FailedPrecondition`] where the import is paused.
+    /// `NotFound`; `FailedPrecondition` where the import is paused.
     pub async fn run(&self, name: &str, retry_failed: bool, wait: bool) -> Result<DescribedImport> {
         let entry = self.entry(name)?;
         if !entry.wanted.borrow().running {
@@ -160,7 +161,7 @@ impl Imports {
     /// Stops an import after the chunk in flight; its run goes on when it is resumed.
     ///
     /// # Errors
-    /// [`Kind::NotFound`].
+    /// `NotFound`.
     pub async fn pause(&self, name: &str) -> Result<DescribedImport> {
         self.set_running(name, false).await
     }
@@ -168,7 +169,7 @@ impl Imports {
     /// Goes on where [`Imports::pause`] stopped.
     ///
     /// # Errors
-    /// [`Kind::NotFound`].
+    /// `NotFound`.
     pub async fn resume(&self, name: &str) -> Result<DescribedImport> {
         self.set_running(name, true).await
     }
@@ -219,9 +220,5 @@ fn not_found(name: &str) -> Error {
 }
 
 fn paused(name: &str) -> Error {
-    Error::new(Kind::FailedPrecondition, format_args!("import {name} is paused; resume it first"))
-}
-
-fn closing(name: &str) -> Error {
-    Error::unavailable(format_args!("import {name} was stopped or deleted"))
+    Halted::Paused.error("import", name)
 }

@@ -1,7 +1,8 @@
 //! The AWS protocols: what SDKs, the CLI and agents for Kinesis speak, over the same streams as gRPC.
 //!
 //! `protocol` is what all services share, `model` what AWS demands of each request, and a folder is a service: it calls the
-//! streams and maps what they say; `sts` is one question that producers ask first. Nothing here stores a record or moves a shard by itself.
+//! streams and maps what they say; `sts` is one question that producers ask first. Nothing here stores a record or moves a shard
+//! by itself.
 
 mod settings;
 mod metrics;

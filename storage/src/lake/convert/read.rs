@@ -196,7 +196,7 @@ impl<'j, 's> Reader<'j, 's> {
         }
     }
 
-    /// Reads a value of the most usual kinds, or nothing.
+    /// Reads a value of the most usual kinds as [`Self::read_value`] would, or nothing.
     #[inline]
     fn read_usual(&mut self, column: &mut Column, peek: Peek) -> Result<bool, JsonError> {
         if peek == Peek::Number
@@ -207,8 +207,7 @@ impl<'j, 's> Reader<'j, 's> {
         } else if peek == Peek::String
             && let Values::Text { ends, bytes } = &mut column.values
         {
-            bytes.extend_from_slice(self.json.read_string()?.as_bytes());
-            ends.push(bytes.len() as i32);
+            Column::push_text(ends, bytes, self.json.read_string()?);
         } else {
             return Ok(false);
         }

@@ -47,8 +47,7 @@ fn push_number_as_is(column: &mut Column, text: &str) -> bool {
 pub(super) fn push_text(column: &mut Column, text: &str) -> bool {
     let pushed = match &mut column.values {
         Values::Text { ends, bytes } => {
-            bytes.extend_from_slice(text.as_bytes());
-            ends.push(bytes.len() as i32);
+            Column::push_text(ends, bytes, text);
             Some(())
         }
         Values::Binary { ends, bytes } => BASE64_STANDARD.decode(text).ok().map(|decoded| {

@@ -103,12 +103,17 @@ impl Front {
                 Err(error)
             }
         };
+        self.tell(name, operation, &answer, began, id);
+        answer
+    }
+
+    /// Counts an answer, and logs one that is an error.
+    fn tell<T>(&self, name: &str, operation: &str, answer: &Result<T, AwsError>, began: Instant, id: &RequestId) {
         let outcome = answer.as_ref().map_or_else(AwsError::code, |_| "ok");
         self.metrics.answered(name, operation, outcome, began.elapsed());
-        if let Err(error) = &answer {
+        if let Err(error) = answer {
             tracing::debug!(id = id.id, service = name, operation, code = error.code(), message = error.message());
         }
-        answer
     }
 
     /// The service and operation that a request names.
@@ -127,8 +132,7 @@ impl Front {
     async fn query(&self, parts: &Parts, body: Body, id: &RequestId) -> Response<Body> {
         let began = Instant::now();
         let answer = self.identify(parts, body).await;
-        let outcome = answer.as_ref().map_or_else(AwsError::code, |_| "ok");
-        self.metrics.answered(sts::SERVICE, sts::OPERATION, outcome, began.elapsed());
+        self.tell(sts::SERVICE, sts::OPERATION, &answer, began, id);
         let (status, xml) = sts::render(answer.as_ref(), &self.account_id, &id.id);
         response(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), sts::XML, xml.into(), id)
     }

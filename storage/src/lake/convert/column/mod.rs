@@ -149,6 +149,13 @@ impl Column {
         values.push(value);
     }
 
+    /// Appends a text to a column of texts.
+    #[inline]
+    pub(super) fn push_text(ends: &mut Vec<i32>, bytes: &mut Vec<u8>, text: &str) {
+        bytes.extend_from_slice(text.as_bytes());
+        ends.push(bytes.len() as i32);
+    }
+
     /// The flag that [`Column::push_long`] keeps, beside the values.
     #[inline]
     pub(super) fn values_and_exact(&mut self) -> (&mut Values, &mut bool) {
